@@ -29,7 +29,9 @@ def generate(out: Path) -> None:
 
 def stale(fresh: Path) -> list[str]:
     """The names of generated files that differ from what the .proto files give now."""
-    names = {p.name for p in (fresh / "swarm_api").glob("*_pb2*")} | {p.name for p in (ROOT / "swarm_api").glob("*_pb2*")}
+    names = {p.name for p in (fresh / "swarm_api").glob("*_pb2*")} | {
+        p.name for p in (ROOT / "swarm_api").glob("*_pb2*")
+    }
     return sorted(n for n in names if _text(fresh / "swarm_api" / n) != _text(ROOT / "swarm_api" / n))
 
 
@@ -46,7 +48,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as tmp:
         generate(Path(tmp))
         if names := stale(Path(tmp)):
-            sys.exit(f"gen_proto: out of date: {', '.join(names)}; run scripts/gen_proto.py and commit the result.")
+            sys.exit(
+                f"gen_proto: out of date: {', '.join(names)}; run scripts/gen_proto.py and commit the result."
+            )
 
 
 if __name__ == "__main__":
