@@ -48,9 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as tmp:
         generate(Path(tmp))
         if names := stale(Path(tmp)):
-            sys.exit(
-                f"gen_proto: out of date: {', '.join(names)}; run scripts/gen_proto.py and commit the result."
-            )
+            sys.exit(f"gen_proto: out of date: {', '.join(names)}; run scripts/gen_proto.py and commit the result.")
 
 
 if __name__ == "__main__":

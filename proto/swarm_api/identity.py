@@ -118,9 +118,7 @@ class JoinToken:
         return JoinToken(number.to_bytes(32, "big"), secret)
 
     def __str__(self) -> str:
-        return (
-            f"{TOKEN_PREFIX}{to_base36(int.from_bytes(self.ca_digest, 'big'), DIGEST_DIGITS)}-{self.secret}"
-        )
+        return f"{TOKEN_PREFIX}{to_base36(int.from_bytes(self.ca_digest, 'big'), DIGEST_DIGITS)}-{self.secret}"
 
     def __repr__(self) -> str:  # a token must not reach a log by accident
         return "JoinToken(...)"
@@ -232,9 +230,7 @@ def joiner_anchor(secret: str, joiner_role: str, now: datetime) -> bytes:
     builder = _builder(name, name, key.public_key(), now, _ANCHOR_VALIDITY)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
-    builder = builder.add_extension(
-        x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-    )
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
@@ -338,9 +334,7 @@ def _is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bo
 
 def _check_validity(certificate: x509.Certificate, now: datetime) -> None:
     if now > certificate.not_valid_after_utc:
-        raise CertificateError(
-            f"the certificate expired at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-        )
+        raise CertificateError(f"the certificate expired at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
     if now < certificate.not_valid_before_utc:
         raise CertificateError(
             f"the certificate is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC: "
