@@ -36,11 +36,6 @@ def is_wanted(task: Task) -> bool:
     return task.desired_state in WANTED
 
 
-def is_live(task: Task) -> bool:
-    """Whether the task may have, or may get, a running container: it occupies its slot, its address and its resources."""
-    return not is_over(task) and task.desired_state <= TaskState.REMOVE
-
-
 def may_advance(current: int, new: int) -> bool:
     """Whether an observed state may follow another: forward only, and never out of a terminal one."""
     return new > current and current not in TERMINAL
