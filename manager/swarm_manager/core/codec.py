@@ -1,0 +1,111 @@
+"""Snapshots as bytes, in small framed chunks, so that nothing else of the process waits for long.
+
+Each frame is a length and a CRC-32 (4 bytes each, big-endian) and a protobuf message: a `SnapshotHeader`, then the
+objects, then the remembered requests, oldest first.  Objects are in the order of kinds and ids: managers at the same
+index write the same bytes.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+from swarm_api.objects_pb2 import Object
+from swarm_api.store_pb2 import RememberedRequest, SnapshotHeader
+
+from swarm_manager.core.draft import Draft
+from swarm_manager.core.kinds import KINDS, unwrap, wrap
+from swarm_manager.core.machine import SCHEMA_VERSION, remember
+from swarm_manager.core.snapshot import Snapshot
+
+CHUNK_SIZE_BYTES = 64 * 1024
+M = TypeVar("M", bound=Message)
+_FRAME = struct.Struct(">II")
+
+
+class SnapshotError(ValueError):
+    """The bytes are no whole, intact snapshot that this version can read. The message says what is wrong."""
+
+
+def dump(snapshot: Snapshot) -> Iterator[bytes]:
+    """The snapshot's bytes, in chunks of about 64 kB."""
+    chunk = bytearray()
+    for message in _messages(snapshot):
+        chunk += _frame(message.SerializeToString(deterministic=True))
+        if len(chunk) >= CHUNK_SIZE_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    if chunk:
+        yield bytes(chunk)
+
+
+def load(data: bytes) -> Snapshot:
+    """The snapshot of what `dump` wrote. Raises SnapshotError for anything else."""
+    frames = _frames(data)
+    header = _parse(SnapshotHeader(), next(frames, None), "head")
+    if header.schema_version != SCHEMA_VERSION:
+        raise SnapshotError(f"The snapshot has schema version {header.schema_version}; this is {SCHEMA_VERSION}.")
+    draft = Draft(Snapshot())
+    for number in range(header.objects):
+        _load_object(draft, _parse(Object(), next(frames, None), f"object {number}"))
+    for number in range(header.requests):
+        remember(draft, _parse(RememberedRequest(), next(frames, None), f"request {number}"))
+    if next(frames, None) is not None:
+        raise SnapshotError("The snapshot goes on after its end.")
+    return draft.snapshot(header.index)
+
+
+def _messages(snapshot: Snapshot) -> Iterator[Message]:
+    yield SnapshotHeader(
+        schema_version=SCHEMA_VERSION,
+        index=snapshot.index,
+        objects=sum(1 for kind in KINDS for _ in snapshot.all_of(kind)),
+        requests=len(snapshot.requests),
+    )
+    for number, kind in KINDS.items():
+        for obj in sorted(snapshot.all_of(number), key=lambda o: o.id):
+            yield wrap(kind, obj)
+    for number in range(snapshot.first_request, snapshot.next_request):
+        yield snapshot.requests[snapshot.request_order[number]]
+
+
+def _frame(payload: bytes) -> bytes:
+    return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def _frames(data: bytes) -> Iterator[bytes]:
+    offset = 0
+    while offset < len(data):
+        if offset + _FRAME.size > len(data):
+            raise SnapshotError("The snapshot is cut off.")
+        size, checksum = _FRAME.unpack_from(data, offset)
+        offset += _FRAME.size
+        payload = data[offset : offset + size]
+        if len(payload) != size:
+            raise SnapshotError("The snapshot is cut off.")
+        if zlib.crc32(payload) != checksum:
+            raise SnapshotError(f"The snapshot is damaged at byte {offset}.")
+        yield payload
+        offset += size
+
+
+def _parse(message: M, payload: bytes | None, what: str) -> M:
+    if payload is None:
+        raise SnapshotError(f"The snapshot ends before its {what}.")
+    try:
+        message.ParseFromString(payload)
+    except DecodeError as error:
+        raise SnapshotError(f"The {what} of the snapshot cannot be read.") from error
+    return message
+
+
+def _load_object(draft: Draft, wrapped: Object) -> None:
+    found = unwrap(wrapped)
+    if found is None:
+        raise SnapshotError("The snapshot holds an object of a kind this version does not know.")
+    kind, obj = found
+    object_id: str = obj.id
+    if not object_id or draft.get(kind.number, object_id) is not None:
+        raise SnapshotError(f"The snapshot holds the {kind.noun} {object_id} twice, or one without an id.")
+    draft.put(kind.number, obj)
