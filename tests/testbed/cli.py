@@ -15,6 +15,7 @@ from tests.testbed import faults, requirements
 from tests.testbed.cluster import HostStatus, Testbed, all_names, status_as_dicts
 from tests.testbed.engine import DEFAULT_OPTIONS
 from tests.testbed.errors import TestbedError
+from tests.testbed.images.catalogue import ALL_IMAGES
 from tests.testbed.layout import default_name
 
 DESCRIPTION = """\
@@ -51,11 +52,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _up(testbed: Testbed, options: argparse.Namespace) -> None:
-    hosts = testbed.up(options.hosts, _engine_options(options))
-    if options.images:
-        from tests.testbed.images import load_all
-
-        load_all(hosts)
+    images = ALL_IMAGES if options.images else ()
+    hosts = testbed.up(options.hosts, _engine_options(options), images)
     print(f"testbed {testbed.layout.name}: {len(hosts)} hosts are up, {hosts[0].address} to {hosts[-1].address}")
 
 

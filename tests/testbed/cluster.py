@@ -21,6 +21,7 @@ from tests.testbed import cgroup, requirements
 from tests.testbed.engine import DEFAULT_OPTIONS, EngineError
 from tests.testbed.errors import HostUnavailable
 from tests.testbed.host import Host
+from tests.testbed.images import catalogue, seed
 from tests.testbed.layout import MAX_HOSTS, Layout, host_index, root_folder
 from tests.testbed.switch import Switch
 
@@ -88,8 +89,8 @@ class Testbed:
 
     # -- up and down
 
-    def up(self, count: int, engine_options: Sequence[str] | None = None) -> list[Host]:
-        """Have hosts n1 to n<count> powered on with their engines answering. Idempotent.
+    def up(self, count: int, engine_options: Sequence[str] | None = None, images: Sequence[str] = ()) -> list[Host]:
+        """Have hosts n1 to n<count> powered on, their engines answering and having these images. Idempotent.
 
         `engine_options` replaces DEFAULT_OPTIONS for this testbed from now on.
         """
@@ -100,7 +101,7 @@ class Testbed:
             self._remember(engine_options)
             self.switch.up()
             hosts = [Host(self.layout, self.switch, self.layout.host_name(index + 1)) for index in range(count)]
-            in_parallel(lambda host: host.power_on(self.engine_options()), hosts)
+            self._boot(hosts, images)
         return hosts
 
     def down(self) -> None:
@@ -118,6 +119,19 @@ class Testbed:
     def power_on(self, host: Host) -> None:
         """Boot a host again with the engine options of this testbed."""
         host.power_on(self.engine_options())
+
+    def _boot(self, hosts: Sequence[Host], names: Sequence[str]) -> None:
+        images = catalogue.build(names) if names else []
+        blank = [host for host in hosts if seed.is_blank(host)] if images else []
+        if blank and not seed.exists(images):
+            self.power_on(blank[0])
+            catalogue.load(blank[:1], names)
+            seed.capture(blank.pop(0), images)
+        for host in blank:
+            seed.plant(host, images)
+        in_parallel(self.power_on, hosts)
+        if names:
+            catalogue.load(hosts, names)
 
     def _remember(self, engine_options: Sequence[str] | None) -> None:
         options = self.engine_options() if engine_options is None else engine_options
