@@ -1,0 +1,1 @@
+"""Docker's engine as the worker's runtime: the only place that imports `docker`."""
