@@ -119,12 +119,14 @@ def _nothing_twice(side: Side, fault: str) -> Check:
     def as_wanted() -> bool:
         return sum(count_running(side.hosts, label).values()) == REPLICAS == _running_tasks(side)
 
-    what = f"{side.name}: {fault}: {REPLICAS} containers run once the node is back"
+    what = f"{side.name}: {fault}: {REPLICAS} containers run once the node is back, and it stays so"
     try:
         taken_s = wait_until(as_wanted, what, timeout_s=30, period_s=0.1)
     except NotReached:
         return Check(what, holds=False, seen=f"{count_running(side.hosts, label)} after 30 s")
-    return Check(what, holds=True, seen=f"after {taken_s:.1f} s")
+    time.sleep(SETTLE_S)
+    seen = f"after {taken_s:.1f} s, and then {count_running(side.hosts, label)}"
+    return Check(what, as_wanted(), seen)
 
 
 def _freeze(arena: Arena, side: Side, watch_s: float) -> Check:
