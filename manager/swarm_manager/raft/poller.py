@@ -1,0 +1,56 @@
+"""Waits for sockets, for a deadline, or for another thread's call (epoll and an eventfd)."""
+
+import contextlib
+import os
+import selectors
+from collections.abc import Callable
+
+Callback = Callable[[int], None]
+READ = selectors.EVENT_READ
+WRITE = selectors.EVENT_WRITE
+
+
+class Poller:
+    """One thread polls; any thread may `wake` it."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._selector.register(self._wake_fd, READ, None)
+
+    def watch(self, fd: int, events: int, callback: Callback) -> None:
+        """Call `callback(ready events)` when the descriptor is ready; replaces an earlier watch."""
+        try:
+            self._selector.modify(fd, events, callback)
+        except KeyError:
+            self._selector.register(fd, events, callback)
+
+    def forget(self, fd: int) -> None:
+        """Stop watching; call it before closing the descriptor."""
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(fd)
+
+    def wake(self) -> None:
+        """End the current or the next `poll` at once.  From any thread."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_write(self._wake_fd, 1)
+
+    def poll(self, timeout_s: float) -> None:
+        """Wait at most so long, then run the callbacks of what is ready."""
+        for key, events in self._selector.select(timeout_s):
+            if key.fd == self._wake_fd:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(self._wake_fd)
+            elif self._is_watched(key):
+                key.data(events)
+
+    def close(self) -> None:
+        """Release the descriptors of the poller itself."""
+        self._selector.close()
+        os.close(self._wake_fd)
+
+    def _is_watched(self, key: selectors.SelectorKey) -> bool:
+        """Whether an earlier callback of this round has not closed or replaced this descriptor."""
+        with contextlib.suppress(KeyError):
+            return bool(self._selector.get_key(key.fd).data == key.data)
+        return False

@@ -1,0 +1,236 @@
+"""One Raft member on its own thread: the class the rest of the manager talks to.
+
+Every method may be called from any thread.  Futures are settled on the Raft thread, so their callbacks must
+be short; with asyncio, wrap them (`asyncio.wrap_future`).
+"""
+
+import logging
+import os
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+from swarm_manager.raft.config import Member, Membership, RaftConfig, check_member, split_address
+from swarm_manager.raft.core import RaftCore
+from swarm_manager.raft.disk import Disk, LocalDisk
+from swarm_manager.raft.errors import InvalidConfig, NotLeader
+from swarm_manager.raft.machine import StateMachine
+from swarm_manager.raft.poller import Poller
+from swarm_manager.raft.tls_identity import TlsIdentity
+from swarm_manager.raft.tls_links import TlsLinks
+
+_log = logging.getLogger(__name__)
+EXIT_BROKEN = 70
+_STOP_TIMEOUT_S = 10.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RaftStatus:
+    """How this member sees the cluster, as of its last tick."""
+
+    node_id: str
+    term: int
+    leader_id: str  # empty while there is none
+    is_leader: bool  # leads and may act: it has applied an entry of its own term
+    commit_index: int
+    applied_index: int
+    last_index: int
+    snapshot_index: int
+    members: Mapping[str, str]  # id: address
+    voters: frozenset[str]
+    connected: frozenset[str]
+    match_index: Mapping[str, int]  # as leader: what each member has
+    leader_silence_s: float  # since a leader was last heard; 0 on the leader itself
+    removed: bool  # a member with a newer membership said so
+    disk_problem: str  # empty while the journal takes writes
+    snapshot_problem: str
+    longest_tick_s: float  # since the start, without the waiting
+
+
+class Replica:
+    """`start`, then propose; `stop` at the end.  A tick that breaks ends the process (`on_broken`)."""
+
+    def __init__(
+        self,
+        config: RaftConfig,
+        machine: StateMachine,
+        identity: TlsIdentity,
+        *,
+        disk: Disk | None = None,
+        on_broken: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        """Read the data folder and listen.  CorruptData, InvalidConfig or OSError: it cannot start."""
+        if identity.node_id != config.node_id or identity.cluster_id != config.cluster_id:
+            raise InvalidConfig("the certificate is not that of this node and cluster")
+        self._on_broken = on_broken or _end_process
+        self._poller = Poller()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._waited_s = 0.0
+        self._longest_tick_s = 0.0
+        disk = disk or LocalDisk(config.data_dir)
+        try:
+            self._core = RaftCore(
+                config,
+                machine,
+                disk=disk,
+                links=TlsLinks(identity, self._poller, time.monotonic, listen=config.listen),
+                clock=time.monotonic,
+                rng=random.Random(),  # noqa: S311 - election timeouts are no secrets
+                sleep=self._wait,
+                background=self._jobs.put,
+            )
+        except BaseException:
+            disk.close()
+            self._poller.close()
+            raise
+        self._status = self._read_status()
+        self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
+        self._writer = threading.Thread(target=self._run_jobs, name="raft-snapshots", daemon=True)
+
+    # ---------------------------------------------------------------------------------- life
+
+    def start(self) -> None:
+        """Start taking part."""
+        self._writer.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop taking part; what is waiting ends with NotLeader or OutcomeUnknown.  Idempotent."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._jobs.put(None)
+        if self._thread.is_alive():
+            self._poller.wake()
+            self._thread.join(_STOP_TIMEOUT_S)
+        if self._writer.is_alive():
+            self._writer.join(_STOP_TIMEOUT_S)
+        self._core.close()
+        self._poller.close()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._waited_s = 0.0
+                began = time.monotonic()
+                self._core.step()
+                self._longest_tick_s = max(self._longest_tick_s, time.monotonic() - began - self._waited_s)
+                self._status = self._read_status()
+        except BaseException as error:  # noqa: BLE001 - it ends the process, or a test hears of it
+            _log.critical("the Raft thread broke", exc_info=True)
+            self._on_broken(error)
+
+    def _run_jobs(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+            self._wake()
+
+    def _wait(self, timeout_s: float) -> None:
+        began = time.monotonic()
+        self._poller.poll(timeout_s)
+        self._waited_s += time.monotonic() - began
+
+    def _wake(self) -> None:
+        if not self._stopping.is_set():
+            self._poller.wake()
+
+    # ---------------------------------------------------------------------------- proposals and reads
+
+    def propose(self, payload: bytes, *, term: int | None = None, timeout_s: float) -> Future[object]:
+        """Replicate this and apply it; the result is what `machine.apply` returned here.
+
+        With `term`, only while that is still our term.  Fails with a NotCommitted (definite: NotLeader,
+        JournalUnavailable, Overloaded, ProposalTooLarge) or with OutcomeUnknown, within the timeout.
+        """
+        future = self._core.proposals.submit(payload, term, time.monotonic() + timeout_s)
+        return self._handed_over(future)
+
+    def read_index(self, timeout_s: float) -> Future[int]:
+        """When it resolves, the machine here has applied every write acknowledged before this call.
+
+        NotLeader when this member does not lead, or cannot make sure of it in time.
+        """
+        future = self._core.reads.submit(time.monotonic() + timeout_s)
+        return self._handed_over(future)
+
+    # ------------------------------------------------------------------------------------ membership
+
+    def add_member(self, node_id: str, address: str, *, timeout_s: float = 10.0) -> Future[Membership]:
+        """Add a manager as a learner; it becomes a voter by itself once it has caught up.
+
+        Resolves when the addition is committed, with the membership the joiner is to start from.
+        """
+        member = Member(node_id, address, voter=False)
+        check_member(member)
+        return self._handed_over(self._core.changes.submit_add(member, time.monotonic() + timeout_s))
+
+    def remove_member(self, node_id: str, *, force: bool = False, timeout_s: float = 10.0) -> Future[Membership]:
+        """Remove a manager; a stranger is removed already.  The leader itself has to hand over first.
+
+        MembershipRefused when those left would have no quorum of reachable managers, unless `force`.
+        """
+        changes = self._core.changes
+        return self._handed_over(changes.submit_remove(node_id, time.monotonic() + timeout_s, force=force))
+
+    def update_address(self, node_id: str, address: str, *, timeout_s: float = 10.0) -> Future[Membership]:
+        """Record another address of a member.  (A member that can reach the leader does that by itself.)"""
+        split_address(address)
+        deadline = time.monotonic() + timeout_s
+        return self._handed_over(self._core.changes.submit_address(node_id, address, deadline))
+
+    def transfer_leadership(self, node_id: str | None = None, *, timeout_s: float = 5.0) -> Future[None]:
+        """Hand the lead to this voter (None: the most up to date); resolves when we do not lead any more."""
+        return self._handed_over(self._core.handover.submit(node_id, time.monotonic() + timeout_s))
+
+    def _handed_over(self, future: "Future[T]") -> "Future[T]":
+        if self._stopping.is_set() and not future.done():
+            future.set_exception(NotLeader("this manager is stopping"))
+        self._wake()
+        return future
+
+    # ---------------------------------------------------------------------------------------- looking
+
+    def status(self) -> RaftStatus:
+        """How things stood after the last tick."""
+        return self._status
+
+    def on_leadership(self, callback: Callable[[bool, int], None]) -> None:
+        """Call (may act as leader, term) on the Raft thread at every change; register before `start`."""
+        self._core.on_leadership(callback)
+
+    def _read_status(self) -> RaftStatus:
+        core = self._core
+        membership = core.journal.membership
+        silence_s = 0.0 if core.is_leader else core.now() - core.gate.heard_at
+        return RaftStatus(
+            node_id=core.node_id,
+            term=core.term,
+            leader_id=core.leader_id or "",
+            is_leader=core.is_ready,
+            commit_index=core.commit_index,
+            applied_index=core.applied_index,
+            last_index=core.journal.last_index,
+            snapshot_index=core.snapshots.last_index,
+            members={member.node_id: member.address for member in membership.members.values()},
+            voters=membership.voters,
+            connected=core.transport.connected,
+            match_index={peer: core.match_index(peer) for peer in membership.members if core.is_leader},
+            leader_silence_s=silence_s,
+            removed=core.transport.removed,
+            disk_problem="" if core.journal.healthy else core.disk_problem(),
+            snapshot_problem=core.snapshots.last_error,
+            longest_tick_s=self._longest_tick_s,
+        )
+
+
+def _end_process(_: BaseException) -> None:
+    """A member whose tick broke must not linger half alive: it would answer pings and lead nobody."""
+    logging.shutdown()
+    os._exit(EXIT_BROKEN)

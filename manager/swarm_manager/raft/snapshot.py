@@ -1,0 +1,264 @@
+"""Snapshots: their file, writing one beside the Raft thread, sending and receiving them.
+
+Theory of operation
+    A snapshot is the state machine's image after the log entry `last`, with the entry before it (PySyncObj
+    wants both), and the membership as of then.  One file, one crc32 over all of it: a snapshot is sound or it
+    is refused, and nothing ever continues with an empty state instead.
+
+    `SnapshotStore` stands where PySyncObj has its Serializer (same method names).  Taking the image is a
+    reference to something immutable, on the Raft thread; turning it into bytes, writing, fsync and rename
+    happen in the `background`.  When that is through, PySyncObj drops the log's head.  A new snapshot waits
+    while one is being sent, else a follower on a slow line would never see the end of any.
+"""
+
+import itertools
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from swarm_manager.raft.codec import Entry, Reader, decode_membership, encode_membership
+from swarm_manager.raft.config import Membership
+from swarm_manager.raft.disk import Disk, ReadFile
+from swarm_manager.raft.errors import CorruptData, WireError
+
+FILE_NAME = "snapshot"
+_MAGIC = b"RSWS0001"
+_LENGTH = struct.Struct("<I")
+_CRC = struct.Struct("<I")
+_ENTRY = struct.Struct("<IQQ")
+
+# What PySyncObj calls these states (config.SERIALIZER_STATE); a test compares them.
+NOT_SERIALIZING, SERIALIZING, SUCCESS, FAILED = 0, 1, 2, 3
+
+
+class StateImage(Protocol):
+    """The part of a state machine that snapshots need (see replica.StateMachine)."""
+
+    def snapshot(self) -> object: ...
+    def dump(self, image: object) -> Iterator[bytes]: ...
+    def load(self, chunks: bytes | memoryview, index: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot that was read and found whole."""
+
+    last: Entry
+    previous: Entry
+    membership: Membership
+    body: memoryview
+
+
+def encode_head(last: Entry, previous: Entry, membership: Membership) -> bytes:
+    """The head of a snapshot file: magic, length of what follows, the two entries, the membership."""
+    parts = [_pack_entry(last), _pack_entry(previous), encode_membership(membership)]
+    meta = b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+    return _MAGIC + _LENGTH.pack(len(meta)) + meta
+
+
+def file_chunks(head: bytes, body: Iterator[bytes]) -> Iterator[bytes]:
+    """The whole file: head, body, crc32."""
+    crc = 0
+    for chunk in itertools.chain((head,), body):
+        crc = zlib.crc32(chunk, crc)
+        yield chunk
+    yield _CRC.pack(crc)
+
+
+def parse(data: bytes) -> Snapshot:
+    """The snapshot in these bytes; CorruptData when one bit is wrong."""
+    view = memoryview(data)
+    if len(data) < len(_MAGIC) + _LENGTH.size + _CRC.size or data[: len(_MAGIC)] != _MAGIC:
+        raise CorruptData("it is no snapshot")
+    if zlib.crc32(view[: -_CRC.size]) != _CRC.unpack(view[-_CRC.size :])[0]:
+        raise CorruptData("its checksum is wrong")
+    (meta_bytes,) = _LENGTH.unpack_from(data, len(_MAGIC))
+    start = len(_MAGIC) + _LENGTH.size
+    try:
+        reader = Reader(data[start : start + meta_bytes])
+        last, previous = _unpack_entry(reader.blob()), _unpack_entry(reader.blob())
+        membership = decode_membership(reader.blob())
+        reader.finish()
+    except (WireError, struct.error) as error:
+        raise CorruptData(f"its head cannot be read: {error}") from error
+    return Snapshot(last, previous, membership, view[start + meta_bytes : -_CRC.size])
+
+
+class SnapshotStore:
+    """The newest snapshot of this member, and the transfers of it.  Used by the Raft thread only."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        machine: StateImage,
+        *,
+        chunk_bytes: int,
+        background: Callable[[Callable[[], None]], None],
+        on_start: Callable[[], bool],
+        membership_at: Callable[[int], Membership],
+    ) -> None:
+        """`on_start` is called before an image is taken and may refuse by returning False."""
+        self._disk = disk
+        self._machine = machine
+        self._chunk_bytes = chunk_bytes
+        self._background = background
+        self._on_start = on_start
+        self._membership_at = membership_at
+        self._state = NOT_SERIALIZING
+        self._serial_id = 0
+        self._failed = False
+        self._outgoing: dict[Any, _Transfer] = {}
+        self._serial = itertools.count(1)
+        self._arrived: Snapshot | None = None
+        self.last_index = 0
+        self.last_error = ""
+
+    # ----------------------------------------------------------------------------------- at the start
+
+    def read(self) -> Snapshot | None:
+        """The snapshot on disk, None when there is none; CorruptData tells how to go on."""
+        if FILE_NAME not in self._disk.names():
+            return None
+        try:
+            snapshot = parse(self._disk.read(FILE_NAME))
+        except CorruptData as error:
+            raise CorruptData(
+                f"the snapshot in {self._disk.describe()} is damaged ({error}): remove this manager from the "
+                "cluster and let it join again, or restore its data folder from a backup"
+            ) from error
+        self.last_index = snapshot.last[1]
+        return snapshot
+
+    def stage(self, snapshot: Snapshot) -> None:
+        """The next `deserialize` loads this snapshot."""
+        self._arrived = snapshot
+
+    def deserialize(self) -> tuple[None, Entry, Entry, tuple[()]]:
+        """Replace the machine's state by the staged snapshot; in PySyncObj's shape."""
+        snapshot, self._arrived = self._arrived, None
+        if snapshot is None:
+            raise CorruptData("no snapshot was staged")
+        self._machine.load(snapshot.body, snapshot.last[1])
+        return None, snapshot.last, snapshot.previous, ()
+
+    def install(self, data: bytes, snapshot: Snapshot) -> None:
+        """Make a snapshot received from the leader ours, durably; OSError when the disk refuses."""
+        self._disk.replace(FILE_NAME, [data])
+        self.last_index = snapshot.last[1]
+        self.stage(snapshot)
+
+    # --------------------------------------------------------------------------------- taking one
+
+    @property
+    def busy(self) -> bool:
+        """Whether a snapshot is being written or sent, so that a new one should wait."""
+        return self._state != NOT_SERIALIZING or bool(self._outgoing)
+
+    def serialize(self, data: tuple[Any, Entry, Entry, Any], log_id: int) -> None:
+        """Take an image now and write it in the background.  Nothing happens while one is being written."""
+        if self._state != NOT_SERIALIZING or not self._on_start():
+            return
+        _, last, previous, _ = data
+        head = encode_head(last, previous, self._membership_at(last[1]))
+        image = self._machine.snapshot()
+        self._serial_id, self._state = log_id, SERIALIZING
+
+        def write() -> None:
+            try:
+                self._disk.replace(FILE_NAME, file_chunks(head, self._machine.dump(image)))
+            except Exception as error:  # noqa: BLE001 - a failed dump must not end the thread unseen
+                self.last_error = f"the snapshot cannot be written: {error}"
+                self._state = FAILED
+            else:
+                self.last_error = ""
+                self.last_index = last[1]
+                self._state = SUCCESS
+
+        self._background(write)
+
+    def checkSerializing(self) -> tuple[int, int]:  # noqa: N802 - PySyncObj's name
+        """The state of the snapshot being written; SUCCESS and FAILED are reported once."""
+        state = self._state
+        if state in (SUCCESS, FAILED):
+            self._state = NOT_SERIALIZING
+        return state, self._serial_id
+
+    # ------------------------------------------------------------------------------------- sending
+
+    def getTransmissionData(self, node: Any) -> tuple[bytes, bool, bool] | None:  # noqa: N802 - as above
+        """The next (chunk, is first, is last) for this node, or None when there is nothing to send.
+
+        The chunk starts with its transfer's number and its offset, so that a receiver notices a gap.
+        """
+        transfer = self._outgoing.get(node)
+        if transfer is None:
+            transfer = self._open_transfer()
+            if transfer is None:
+                return None
+            self._outgoing[node] = transfer
+        chunk, offset, is_last = transfer.next(self._chunk_bytes)
+        if is_last:
+            self.drop_transfer(node)
+        return struct.pack("<QQ", transfer.serial, offset) + chunk, offset == 0, is_last
+
+    def setTransmissionData(self, data: object) -> bool:  # noqa: N802 - as above
+        """Whether a received snapshot is staged for PySyncObj to load; the guard collected the chunks."""
+        return data is not None and self._arrived is not None
+
+    def cancelTransmisstion(self, node: object) -> None:  # noqa: N802 - as above, spelt like that
+        """Stock calls this for every node it sends nothing to now; we end a transfer with its link only."""
+
+    def drop_transfer(self, node: object) -> None:
+        """The link to this node is gone, and so is the transfer."""
+        transfer = self._outgoing.pop(node, None)
+        if transfer is not None:
+            transfer.close()
+
+    @property
+    def writing(self) -> bool:
+        """Whether a snapshot of ours is being written: none can be installed meanwhile."""
+        return self._state != NOT_SERIALIZING
+
+    def _open_transfer(self) -> "_Transfer | None":
+        if not self.last_index:
+            return None
+        try:
+            return _Transfer(next(self._serial), self._disk.open_read(FILE_NAME))
+        except OSError as error:
+            self.last_error = f"the snapshot cannot be read: {error}"
+            return None
+
+
+class _Transfer:
+    """One follower's way through one snapshot file."""
+
+    def __init__(self, serial: int, file: ReadFile) -> None:
+        self.serial = serial
+        self._file = file
+        self._offset = 0
+        self._ahead = b""
+
+    def next(self, size_bytes: int) -> tuple[bytes, int, bool]:
+        """(chunk, its offset, whether it is the last)."""
+        chunk = self._ahead or self._file.read(size_bytes)
+        offset, self._offset = self._offset, self._offset + len(chunk)
+        self._ahead = self._file.read(size_bytes)
+        return chunk, offset, not self._ahead
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _pack_entry(entry: Entry) -> bytes:
+    command, index, term = entry
+    return _ENTRY.pack(len(command), index, term) + command
+
+
+def _unpack_entry(data: bytes) -> Entry:
+    size_bytes, index, term = _ENTRY.unpack_from(data)
+    command = data[_ENTRY.size :]
+    if len(command) != size_bytes or not command:
+        raise WireError("a log entry is cut off")
+    return command, index, term
