@@ -1,0 +1,72 @@
+"""`swarm-cli config`: files for containers."""
+
+import click
+from swarm_api.control_pb2 import ListConfigsResponse
+from swarm_api.nouns import make_filter
+from swarm_api.specs_pb2 import ConfigSpec
+
+from swarm_cli.naming import CONFIG
+from swarm_cli.options import each, filter_option, format_option, parse_labels, quiet_option
+from swarm_cli.payload import payload_table, read_data
+from swarm_cli.render.inspect import show_objects
+from swarm_cli.service_flags import PAIR
+from swarm_cli.session import current
+
+
+@click.group()
+def config() -> None:
+    """Configs: files for containers that need not be secret."""
+
+
+@config.command("ls")
+@format_option
+@quiet_option
+@filter_option(("id", "name", "label"))
+def list_(quiet: bool, filters: dict[str, list[str]]) -> None:
+    """List configs."""
+    session = current()
+    configs = session.client.configs.list(
+        make_filter(
+            id_prefixes=filters.get("id", ()),
+            name_prefixes=filters.get("name", ()),
+            labels=parse_labels(filters.get("label", ())),
+        )
+    )
+    if quiet:
+        for one in configs:
+            click.echo(one.id)
+        return
+    session.show(ListConfigsResponse(configs=configs), lambda: payload_table(configs))
+
+
+@config.command("create")
+@click.argument("name")
+@click.argument("file", metavar="FILE|-")
+@click.option("--label", "-l", multiple=True, type=PAIR, metavar="KEY=VALUE", help="Label it.")
+def create(name: str, file: str, label: tuple[tuple[str, str], ...]) -> None:
+    """Create a config from a file, or from standard input (-), and print its id."""
+    spec = ConfigSpec(data=read_data(file, "config"))
+    spec.annotations.name = name
+    spec.annotations.labels.update(label)
+    click.echo(current().client.configs.create(spec).id)
+
+
+@config.command("inspect")
+@click.argument("names", nargs=-1, required=True, type=CONFIG, metavar="CONFIG...")
+@format_option
+def inspect(names: tuple[str, ...]) -> None:
+    """Show all there is to know of configs."""
+    session = current()
+    show_objects([session.client.configs.get(name) for name in names], session.format)
+
+
+@config.command("rm")
+@click.argument("names", nargs=-1, required=True, type=CONFIG, metavar="CONFIG...")
+def remove(names: tuple[str, ...]) -> None:
+    """Remove configs that no service uses."""
+
+    def act(name: str) -> None:
+        current().client.configs.remove(name)
+        click.echo(name)
+
+    each(names, "removal", act)

@@ -1,0 +1,75 @@
+"""`swarm-cli info`: the cluster at a glance, also when it has no quorum."""
+
+import click
+from swarm_api.control_pb2 import GetInfoResponse, ManagerInfo
+from swarm_api.objects_pb2 import Reachability
+
+from swarm_cli.options import format_option
+from swarm_cli.render.document import print_document
+from swarm_cli.render.text import Cell, Column, Table, print_table
+from swarm_cli.session import current
+
+
+@click.command()
+@format_option
+def info() -> None:
+    """Show the cluster: its managers, its leader, and what runs.
+
+    One manager's own view is enough, so this works without a quorum, and says so.
+    """
+    session = current()
+    answer = session.client.info(stale=True)
+    if session.format != "table":
+        print_document(answer, session.format)
+        return
+    facts = Table([Column(""), Column("", may_wrap=True)], has_header=False)
+    for name, value in _facts(answer):
+        facts.add(Cell(name, "bold"), value)
+    print_table(facts)
+    if answer.managers:
+        click.echo()
+        print_table(_managers(answer))
+
+
+def _facts(answer: GetInfoResponse) -> list[tuple[str, str | Cell]]:
+    facts: list[tuple[str, str | Cell]] = [
+        ("Cluster", f"{answer.cluster_name or 'default'} ({answer.cluster_id})"),
+        ("Answered by", answer.node_id),
+        ("Leader", answer.leader_id or Cell("none known: no quorum, or an election", "red")),
+        ("Quorum", _quorum(answer)),
+        ("Nodes", f"{answer.nodes_ready} ready of {answer.nodes}"),
+        ("Services", str(answer.services)),
+        ("Tasks", f"{answer.tasks_running} running of {answer.tasks}"),
+        ("Raft", f"term {answer.term}, committed {answer.commit_index}, applied {answer.applied_index}"),
+        ("Version", answer.version),
+    ]
+    if answer.journal_error:
+        facts.append(("Journal", Cell(answer.journal_error, "red")))
+    return facts
+
+
+def _quorum(answer: GetInfoResponse) -> Cell:
+    voters = [one for one in answer.managers if one.voter]
+    reachable = sum(one.leader or one.reachability == Reachability.REACHABLE for one in voters)
+    spare = reachable - (len(voters) // 2 + 1)
+    text = f"{reachable} of {len(voters)} managers reachable"
+    if not voters:
+        return Cell("unknown")
+    if spare < 0:
+        return Cell(f"{text}: lost, nothing can be changed", "red")
+    return Cell(f"{text}, {spare} more may fail", "green" if spare else "yellow")
+
+
+def _managers(answer: GetInfoResponse) -> Table:
+    table = Table([Column(title) for title in ("MANAGER", "ADDRESS", "STATUS", "VOTES")])
+    for one in answer.managers:
+        mark = " *" if one.node_id == answer.node_id else ""
+        table.add(f"{one.node_id[:12]}{mark}", one.address, _status(one), "yes" if one.voter else "no")
+    return table
+
+
+def _status(one: ManagerInfo) -> Cell:
+    if one.leader:
+        return Cell("Leader", "green")
+    text = Reachability.Name(one.reachability).removeprefix("REACHABILITY_").capitalize()
+    return Cell(text, "red" if one.reachability == Reachability.UNREACHABLE else "")

@@ -1,0 +1,96 @@
+"""Options that many commands share."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from swarm_cli.errors import CliError
+from swarm_cli.session import FORMATS, current
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+DEFAULT_TIMEOUT_S = 300.0
+
+
+def _set_format(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    del ctx, param
+    if value is not None:
+        current().format = value
+
+
+def format_option(command: _Command) -> _Command:
+    """`--format table|json|yaml`, kept in the session."""
+    return click.option(
+        "--format",
+        type=click.Choice(FORMATS),
+        expose_value=False,
+        callback=_set_format,
+        help="How to print it: a table for people, or one JSON or YAML document with the API's names.",
+    )(command)
+
+
+def quiet_option(command: _Command) -> _Command:
+    """`-q`: only ids."""
+    return click.option("--quiet", "-q", is_flag=True, help="Print ids only.")(command)
+
+
+def filter_option(known: Sequence[str]) -> Callable[[_Command], _Command]:
+    """`--filter KEY=VALUE`, several times; the value arrives as {key: [values]}."""
+
+    def parse(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, list[str]]:
+        del ctx, param
+        filters: dict[str, list[str]] = {}
+        for text in values:
+            key, equals, value = text.partition("=")
+            if key not in known or not equals:
+                raise click.BadParameter(f"{text!r} is no filter; write KEY=VALUE with one of: {', '.join(known)}")
+            filters.setdefault(key, []).append(value)
+        return filters
+
+    return click.option(
+        "--filter",
+        "-f",
+        "filters",
+        multiple=True,
+        callback=parse,
+        metavar="KEY=VALUE",
+        help=f"Show only those that match; keys: {', '.join(known)}.",
+    )
+
+
+def wait_options(command: _Command) -> _Command:
+    """`--detach`, `--quiet`, `--timeout` of commands that wait until what they asked for runs."""
+    command = click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(min=0),
+        default=DEFAULT_TIMEOUT_S,
+        show_default=True,
+        metavar="SECONDS",
+        help="Wait for so long, then exit with 4 (it goes on in the background); 0: for ever.",
+    )(command)
+    command = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")(command)
+    return click.option("--detach", "-d", is_flag=True, help="Do not wait until it runs.")(command)
+
+
+def parse_labels(values: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE`s, or `KEY`s, of a label filter."""
+    return {text.partition("=")[0]: text.partition("=")[2] for text in values}
+
+
+def each(names: Sequence[str], what: str, act: Callable[[str], None]) -> None:
+    """Do something for every name; go on after a refusal, and fail at the end when there was one."""
+    from swarm_api.errors import RequestError
+
+    failed = []
+    for name in names:
+        try:
+            act(name)
+        except RequestError as error:
+            if len(names) == 1:
+                raise
+            click.echo(f"Error: {name}: {error}", err=True)
+            failed.append(name)
+    if failed:
+        raise CliError(f"{len(failed)} of {len(names)} {what}s failed: {', '.join(failed)}; the reasons are above.")

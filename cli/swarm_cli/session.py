@@ -1,0 +1,58 @@
+"""What every command needs: the global options, a client made when it is first used, and the output's format."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import click
+
+from swarm_cli.render.document import print_document
+from swarm_cli.render.text import Table, print_table
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from swarm_api.client import Client
+
+FORMATS = ("table", "json", "yaml")
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of swarm-cli."""
+
+    managers: tuple[str, ...] = ()
+    context: str | None = None
+    state_dir: str | None = None
+    run_dir: str | None = None
+    format: str = "table"
+    _client: "Client | None" = field(default=None, repr=False)
+
+    @property
+    def client(self) -> "Client":
+        """The client of the cluster that the options, the environment or this node name."""
+        if self._client is None:
+            from swarm_api.client import Client
+
+            self._client = Client.connect(
+                self.managers, context=self.context, state_dir=self.state_dir, run_dir=self.run_dir
+            )
+        return self._client
+
+    def show(self, document: "Message | list[Message]", table: Callable[[], Table]) -> None:
+        """Print one reading: the document as JSON or YAML, or a table for people."""
+        if self.format == "table":
+            print_table(table())
+        else:
+            print_document(document, self.format)
+
+    def close(self) -> None:
+        """Close the client's connection."""
+        if self._client is not None:
+            self._client.close()
+
+
+def current() -> Session:
+    """The session of the command that runs."""
+    session = click.get_current_context().find_object(Session)
+    assert session is not None
+    return session
