@@ -104,6 +104,14 @@ class Testbed:
             self._boot(hosts, images)
         return hosts
 
+    def renew(self, images: Sequence[str] = ()) -> list[Host]:
+        """Throw the disks of all hosts away and boot as many new ones: quicker and surer than cleaning up."""
+        count = len(self.hosts)
+        with self._locked():
+            in_parallel(lambda host: host.destroy(), self.hosts)
+        self.switch.down()
+        return self.up(count, images=images)
+
     def down(self) -> None:
         """Remove every trace: processes, mounts, namespaces, control groups, disks. Works after any crash."""
         with self._locked():

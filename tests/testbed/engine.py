@@ -146,6 +146,7 @@ class Engine:
             "dockerd",
             "--host=unix:///var/run/docker.sock",
             f"--host=unix://{self.socket}",
+            "--log-level=warn",
             "--exec-opt=native.cgroupdriver=cgroupfs",
             f"--cgroup-parent={self._host.cgroup.docker_parent}",
             *options,

@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -174,7 +175,9 @@ class Host:
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in the host to its end. Raises CommandFailed unless `check` is off."""
         command = self.exec_argv(argv)
-        return run(command, check=check, stdin=stdin, timeout_s=timeout_s, env=self.environment())
+        shown = f"{self.name}: `{shlex.join(map(str, argv))}`"
+        environment = self.environment()
+        return run(command, check=check, stdin=stdin, timeout_s=timeout_s, env=environment, shown=shown)
 
     def spawn(self, argv: Sequence[str | Path], log: Path) -> int:
         """Start a program in the host that outlives us. Returns the pid of its launcher on this machine."""

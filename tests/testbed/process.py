@@ -30,9 +30,14 @@ def run(
     stdin: str | None = None,
     timeout_s: float = 120,
     env: Mapping[str, str] | None = None,
+    shown: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end and return what it printed. Raises CommandFailed unless `check` is off."""
+    """Run a program to its end and return what it printed. Raises CommandFailed unless `check` is off.
+
+    `shown` is what errors call it, where its own words say too much.
+    """
     words = [str(word) for word in argv]
+    shown = shown or f"`{shlex.join(words)}`"
     try:
         child = subprocess.Popen(
             words,
@@ -51,11 +56,11 @@ def run(
         except BaseException as error:
             _kill_tree(child.pid)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise CommandFailed(f"`{shlex.join(words)}` did not end within {timeout_s:g} s") from error
+                raise CommandFailed(f"{shown} did not end within {timeout_s:g} s") from error
             raise
     if check and child.returncode != 0:
         said = (err.strip() or out.strip() or "nothing")[-800:]
-        raise CommandFailed(f"`{shlex.join(words)}` ended with {child.returncode} and said: {said}")
+        raise CommandFailed(f"{shown} ended with {child.returncode} and said: {said}")
     return subprocess.CompletedProcess(words, child.returncode, out, err)
 
 

@@ -31,12 +31,19 @@ MODULES = ("overlay", "bridge", "br_netfilter", "veth", "vxlan", "loop", "nf_nat
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
+def check_machine() -> None:
+    """Raise RequirementMissing unless this is Linux and we are root: what no installation can mend."""
+    if not sys.platform.startswith("linux"):
+        raise RequirementMissing("this needs Linux: its hosts are made of namespaces; run it on a Debian 12 machine")
+    if os.geteuid() != 0:
+        raise RequirementMissing(
+            "this needs root, to make network namespaces and start engines: run it with sudo, or as root"
+        )
+
+
 def check() -> None:
     """Raise RequirementMissing, naming what is missing and how to get it, or return."""
-    if not sys.platform.startswith("linux"):
-        raise RequirementMissing("the testbed needs Linux: it is made of namespaces; run it on a Debian 12 machine")
-    if os.geteuid() != 0:
-        raise RequirementMissing("the testbed needs root to make network namespaces: run it with sudo, or as root")
+    check_machine()
     missing = sorted({package for program, package in PROGRAMS.items() if not find(program)})
     if missing:
         words = " ".join(missing).replace(" and ", " ")
