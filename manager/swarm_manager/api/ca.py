@@ -1,0 +1,130 @@
+"""Certificates: how a machine becomes a node, and stays one.
+
+The private key of the CA is in the replicated state, so whichever manager leads can sign.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from swarm_api.ca_pb2 import (
+    IssueAdminCertificateRequest,
+    IssueAdminCertificateResponse,
+    IssueNodeCertificateRequest,
+    IssueNodeCertificateResponse,
+    RenewNodeCertificateRequest,
+)
+from swarm_api.ca_pb2_grpc import CaServicer
+from swarm_api.defaults import CERTIFICATE_VALIDITY_S
+from swarm_api.identity import JOINER_MANAGER, ROLE_ADMIN, ROLE_MANAGER, ROLE_WORKER, utc_now
+from swarm_api.ids import new_id
+from swarm_api.objects_pb2 import Cluster, Node
+from swarm_api.types_pb2 import NodeRole, NodeState
+
+from swarm_manager import pki
+from swarm_manager.api.auth import caller
+from swarm_manager.api.cluster import cluster_of
+from swarm_manager.api.desk import Desk
+from swarm_manager.api.managers import peers
+from swarm_manager.api.writes import Edit, copy_of, write
+from swarm_manager.core.snapshot import Snapshot, View
+from swarm_manager.core.times import duration_ns, timestamp
+from swarm_manager.errors import NotFoundError
+
+
+class CaRpcs(Desk, CaServicer):
+    """IssueNodeCertificate, RenewNodeCertificate, IssueAdminCertificate."""
+
+    async def IssueNodeCertificate(  # noqa: N802 - gRPC's
+        self,
+        request: IssueNodeCertificateRequest,
+        context: Any,  # noqa: ARG002 - gRPC's
+    ) -> IssueNodeCertificateResponse:
+        """A holder of a join token becomes a node with the token's role."""
+        role = NodeRole.MANAGER if caller().role == JOINER_MANAGER else NodeRole.WORKER
+
+        def decide(snapshot: Snapshot, edit: Edit) -> IssueNodeCertificateResponse:
+            node = _new_node(request, role, edit)
+            edit.create(node)
+            return _issued(snapshot, request.csr_pem, node.id, role)
+
+        return await write(self._store, request.request_id, IssueNodeCertificateResponse, decide)
+
+    async def RenewNodeCertificate(  # noqa: N802 - gRPC's
+        self,
+        request: RenewNodeCertificateRequest,
+        context: Any,  # noqa: ARG002 - gRPC's
+    ) -> IssueNodeCertificateResponse:
+        """A node gets a fresh certificate, with the role it is to have now."""
+        node_id = caller().node_id
+
+        def decide(snapshot: Snapshot, edit: Edit) -> IssueNodeCertificateResponse:
+            node = snapshot.nodes.get(node_id)
+            if node is None:
+                raise NotFoundError(f"Node {node_id} is not part of the cluster any more; join it again.")
+            role = effective_role(node, is_member=node_id in self._store.raft.members)
+            if node.role != role:
+                changed = copy_of(node)
+                changed.role = role
+                edit.update(changed)
+            return _issued(snapshot, request.csr_pem, node_id, role)
+
+        return await write(self._store, "", IssueNodeCertificateResponse, decide)
+
+    async def IssueAdminCertificate(  # noqa: N802 - gRPC's
+        self,
+        request: IssueAdminCertificateRequest,
+        context: Any,  # noqa: ARG002 - gRPC's
+    ) -> IssueAdminCertificateResponse:
+        """A person's certificate."""
+        view = await self._view()
+        cluster = cluster_of(view)
+        certificate = _sign(cluster, request.csr_pem, request.name or "admin", ROLE_ADMIN)
+        return IssueAdminCertificateResponse(
+            certificate_pem=certificate, ca_pem=cluster.root_ca.certificate_pem, managers=peers(view)
+        )
+
+
+def effective_role(node: Node, *, is_member: bool) -> "NodeRole.ValueType":
+    """The role a node is to take on now: a demoted manager stays one until it is out of Raft.
+
+    Else a cluster of two managers would lose its quorum: the one that goes would stop before it is removed.
+    """
+    return NodeRole.MANAGER if is_member else node.spec.role
+
+
+def _new_node(request: IssueNodeCertificateRequest, role: "NodeRole.ValueType", edit: Edit) -> Node:
+    node = Node(id=new_id(), role=role)
+    node.spec.role = role
+    node.spec.availability = request.availability
+    node.description.hostname = request.hostname
+    node.status.state = NodeState.UNKNOWN
+    node.status.message = "Joined; its daemon has not reported yet."
+    node.status.since.CopyFrom(timestamp(edit.at_ns))
+    return node
+
+
+def _issued(view: View, csr_pem: bytes, node_id: str, role: "NodeRole.ValueType") -> IssueNodeCertificateResponse:
+    cluster = cluster_of(view)
+    name = ROLE_MANAGER if role == NodeRole.MANAGER else ROLE_WORKER
+    return IssueNodeCertificateResponse(
+        node_id=node_id,
+        cluster_id=cluster.id,
+        role=role,
+        certificate_pem=_sign(cluster, csr_pem, node_id, name),
+        ca_pem=cluster.root_ca.certificate_pem,
+        managers=peers(view),
+    )
+
+
+def _sign(cluster: Cluster, csr_pem: bytes, node_id: str, role: str) -> bytes:
+    authority = pki.CertificateAuthority(cluster.root_ca.certificate_pem, cluster.root_ca.key_pem)
+    seconds = duration_ns(cluster.spec.certificate_validity) / 1e9 or CERTIFICATE_VALIDITY_S
+    return pki.issue_from_csr(
+        authority,
+        csr_pem,
+        node_id=node_id,
+        role=role,
+        cluster_id=cluster.id,
+        now=utc_now(),
+        validity=timedelta(seconds=seconds),
+    )

@@ -1,0 +1,83 @@
+"""The cluster as one thing: its settings and its join tokens."""
+
+from typing import Any
+
+from swarm_api.control_pb2 import (
+    GetClusterRequest,
+    GetClusterResponse,
+    GetJoinTokensRequest,
+    GetJoinTokensResponse,
+    UpdateClusterRequest,
+    UpdateClusterResponse,
+)
+from swarm_api.identity import make_token
+from swarm_api.objects_pb2 import Cluster
+
+from swarm_manager import pki
+from swarm_manager.api.desk import Desk
+from swarm_manager.api.managers import peers
+from swarm_manager.api.redact import redacted
+from swarm_manager.api.writes import Edit, changed_fields, check_spec, copy_of, write
+from swarm_manager.core.snapshot import Snapshot, View
+from swarm_manager.errors import UnavailableError, VersionConflictError
+
+
+class ClusterRpcs(Desk):
+    """GetCluster, UpdateCluster, GetJoinTokens."""
+
+    async def GetCluster(self, request: GetClusterRequest, context: Any) -> GetClusterResponse:  # noqa: N802, ARG002 - gRPC's
+        """The cluster, without keys and tokens."""
+        return GetClusterResponse(cluster=redacted(cluster_of(await self._view())))
+
+    async def UpdateCluster(self, request: UpdateClusterRequest, context: Any) -> UpdateClusterResponse:  # noqa: N802, ARG002 - gRPC's
+        """Change settings, and make new join tokens; an old token admits nobody any more."""
+        if request.HasField("spec"):
+            check_spec(request.spec)
+
+        def decide(snapshot: Snapshot, edit: Edit) -> UpdateClusterResponse:
+            cluster = cluster_of(snapshot)
+            _refuse_stale(cluster, request)
+            changed = _updated(cluster, request)
+            if changed != cluster:
+                edit.update(changed)
+            return UpdateClusterResponse(cluster=redacted(changed))
+
+        return await write(self._store, request.request_id, UpdateClusterResponse, decide)
+
+    async def GetJoinTokens(self, request: GetJoinTokensRequest, context: Any) -> GetJoinTokensResponse:  # noqa: N802, ARG002 - gRPC's
+        """The tokens in force, and where to join."""
+        view = await self._view()
+        addresses = [peer.address for peer in peers(view)]
+        return GetJoinTokensResponse(tokens=cluster_of(view).root_ca.join_tokens, manager_addresses=addresses)
+
+
+def cluster_of(view: View) -> Cluster:
+    """The cluster object; UnavailableError in the first moments, before it is committed."""
+    if view.cluster is None:
+        raise UnavailableError("The cluster is being made; try again in a moment.")
+    return view.cluster
+
+
+def _refuse_stale(cluster: Cluster, request: UpdateClusterRequest) -> None:
+    decided_on, current = request.version.index, cluster.meta.version.index
+    if request.HasField("spec") and decided_on and decided_on != current and request.spec != cluster.spec:
+        raise VersionConflictError(
+            f"The cluster was changed after version {decided_on}, which this update was decided on; it would change "
+            f"{changed_fields(cluster.spec, request.spec)} of version {current}; look at it and update again."
+        )
+
+
+def _updated(cluster: Cluster, request: UpdateClusterRequest) -> Cluster:
+    changed = copy_of(cluster)
+    if request.HasField("spec"):
+        changed.spec.CopyFrom(request.spec)
+    tokens = changed.root_ca.join_tokens
+    if request.rotate_worker_token:
+        tokens.worker = _new_token(cluster)
+    if request.rotate_manager_token:
+        tokens.manager = _new_token(cluster)
+    return changed
+
+
+def _new_token(cluster: Cluster) -> str:
+    return str(make_token(cluster.root_ca.certificate_pem, pki.new_secret()))

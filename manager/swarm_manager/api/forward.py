@@ -1,0 +1,130 @@
+"""Calls that belong to the leader: run here when this manager leads, else passed on to whoever does.
+
+Theory of operation
+    A call is tried until it has an answer, or no leader was found for `no_leader_after_s`.  A try ends early when
+    leadership changes, because then its answer may never come (a leader that froze, or was powered off, resets no
+    connection).  Trying again is safe: reads change nothing, and each write carries a request id that the replicated
+    state remembers (`Gate` gives one to those that came without).
+
+    The caller's role travels in the metadata.  A call that was passed on once is not passed on again: it fails with
+    UNAVAILABLE, and the manager that sent it looks for the leader anew.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf.message import Message
+
+from swarm_manager.api.auth import FORWARDED_NODE, FORWARDED_ROLE, Caller
+from swarm_manager.api.peers import PeerChannels
+from swarm_manager.api.rules import Rule
+from swarm_manager.errors import ManagerError, NotLeaderError, UnavailableError
+
+NO_LEADER_AFTER_S = 3.0
+_RETRY_S = 0.05
+_FORWARD_TIMEOUT_S = 30.0  # of a caller who named no deadline
+_HASTY_MARGIN_S = 0.2  # answer this long before the caller's own deadline, so that it learns why
+
+Handler = Callable[[Any, Any], Awaitable[Message]]
+
+
+class RelayedError(ManagerError):
+    """The leader's own refusal, to be answered as it is."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        super().__init__(error.details() or error.code().name)
+        self.code = error.code()
+        self.trailing = tuple(error.trailing_metadata() or ())
+
+
+class Leadership(Protocol):
+    """Who leads, as far as this manager knows."""
+
+    def leads(self) -> bool:
+        """Whether this manager leads and has applied an entry of its own term."""
+
+    def leader_address(self) -> str | None:
+        """The API address of another manager that leads; None: nobody known, or this one."""
+
+    def explain_no_leader(self) -> str:
+        """One sentence: how many managers are reachable, and what a quorum is."""
+
+    async def changed(self) -> None:
+        """Return when any of these answers may have changed."""
+
+
+class Forwarder:
+    """Runs a leader's call on the leader."""
+
+    def __init__(
+        self, leadership: Leadership, peers: PeerChannels, no_leader_after_s: float = NO_LEADER_AFTER_S
+    ) -> None:
+        self._leadership = leadership
+        self._peers = peers
+        self._no_leader_after_s = no_leader_after_s
+
+    async def run(self, rule: Rule, request: Message, who: Caller, local: Handler, context: Any) -> bytes:
+        """The leader's answer, serialized.  Raises UnavailableError, RelayedError, or what the local handler raises."""
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + self._patience_s(context)
+        while True:
+            try:
+                return await self._try(rule, request, who, local, context)
+            except UnavailableError as error:
+                if who.forwarded or clock() >= give_up_at:
+                    raise self._final(error) from error
+            await self._pause(give_up_at - clock())
+
+    def _patience_s(self, context: Any) -> float:
+        remaining: float | None = context.time_remaining()
+        if remaining is None:
+            return self._no_leader_after_s
+        return max(0.0, min(self._no_leader_after_s, remaining - _HASTY_MARGIN_S))
+
+    async def _try(self, rule: Rule, request: Message, who: Caller, local: Handler, context: Any) -> bytes:
+        if self._leadership.leads():
+            return (await local(request, context)).SerializeToString()
+        address = self._leadership.leader_address()
+        if address is None or who.forwarded:
+            raise NotLeaderError(self._leadership.explain_no_leader())
+        return await self._pass_on(address, rule, request, who, context)
+
+    async def _pass_on(self, address: str, rule: Rule, request: Message, who: Caller, context: Any) -> bytes:
+        call = self._peers.channel(address).unary_unary(rule.path, None, None)(
+            request.SerializeToString(),
+            timeout=context.time_remaining() or _FORWARD_TIMEOUT_S,
+            metadata=((FORWARDED_ROLE, who.role), (FORWARDED_NODE, who.node_id)),
+        )
+        answer = asyncio.ensure_future(_outcome(call))
+        change = asyncio.ensure_future(self._leadership.changed())
+        try:
+            await asyncio.wait({answer, change}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise NotLeaderError("leadership changed while the leader was being asked")
+            return answer.result()
+        finally:
+            change.cancel()
+            if answer.cancel():
+                call.cancel()
+
+    async def _pause(self, limit_s: float) -> None:
+        change = asyncio.ensure_future(self._leadership.changed())
+        known = self._leadership.leads() or self._leadership.leader_address() is not None
+        await asyncio.wait({change}, timeout=min(_RETRY_S, limit_s) if known else max(0.0, limit_s))
+        change.cancel()
+
+    def _final(self, error: UnavailableError) -> UnavailableError:
+        if self._leadership.leads():
+            return error
+        return UnavailableError(self._leadership.explain_no_leader())
+
+
+async def _outcome(call: Any) -> bytes:
+    try:
+        return bytes(await call)
+    except grpc.aio.AioRpcError as error:
+        if error.code() == grpc.StatusCode.UNAVAILABLE:
+            raise UnavailableError(error.details() or "the leader does not answer") from error
+        raise RelayedError(error) from error

@@ -1,0 +1,87 @@
+"""The managers, seen through Raft and the state together: addresses, reachability, and what a quorum needs."""
+
+from swarm_api.defaults import RAFT_PORT_OFFSET
+from swarm_api.dispatcher_pb2 import ManagerPeer
+from swarm_api.objects_pb2 import ManagerStatus, Node, Reachability
+
+from swarm_manager.core.snapshot import View
+from swarm_manager.errors import RefusedError
+from swarm_manager.ports import MemberStatus, RaftView
+
+
+def api_address(view: View, member: MemberStatus) -> str:
+    """Where a manager's API is: what its node says, else what its Raft address implies."""
+    node = view.nodes.get(member.node_id)
+    if node is not None and node.manager_address:
+        return node.manager_address
+    host, _, port = member.raft_address.rpartition(":")
+    return f"{host}:{int(port) - RAFT_PORT_OFFSET}"
+
+
+def peers(view: View) -> list[ManagerPeer]:
+    """All managers that ever joined and were not removed, by id."""
+    found = [ManagerPeer(node_id=n.id, address=n.manager_address) for n in view.nodes.values() if n.manager_address]
+    return sorted(found, key=lambda peer: peer.node_id)
+
+
+def reachability(raft: RaftView, node_id: str) -> Reachability.ValueType:
+    """Whether this manager has a link to a member."""
+    if node_id == raft.node_id:
+        return Reachability.REACHABLE
+    member = raft.members.get(node_id)
+    if member is None or member.reachable is None:
+        return Reachability.REACHABILITY_UNKNOWN
+    return Reachability.REACHABLE if member.reachable else Reachability.UNREACHABLE
+
+
+def with_manager_status(node: Node, view: View, raft: RaftView) -> Node:
+    """The node as users see it: with what is known of its manager, when it runs one."""
+    member = raft.members.get(node.id)
+    if member is None:
+        return node
+    shown = Node()
+    shown.CopyFrom(node)
+    shown.manager_status.CopyFrom(
+        ManagerStatus(
+            address=api_address(view, member),
+            leader=node.id == raft.leader_id,
+            reachability=reachability(raft, node.id),
+        )
+    )
+    return shown
+
+
+def explain_no_leader(raft: RaftView) -> str:
+    """Why no request can be served now, in one sentence."""
+    voters = [member for member in raft.members.values() if member.voter]
+    if not voters:
+        return "No manager leads: this manager has not joined the others yet."
+    reachable = sum(1 for member in voters if member.node_id == raft.node_id or member.reachable)
+    return (
+        f"No manager leads: {reachable} of {len(voters)} managers are reachable from {raft.node_id}; "
+        f"a quorum is {raft.quorum}."
+    )
+
+
+def refuse_losing_quorum(view: View, raft: RaftView, node_id: str, verb: str) -> None:
+    """Raise RefusedError when the cluster could not work without this manager."""
+    member = raft.members.get(node_id)
+    if member is None or not member.voter:
+        return
+    others = [m for m in raft.members.values() if m.voter and m.node_id != node_id]
+    if not others:
+        raise RefusedError(
+            f"Node {_name(view, node_id)} is the last manager and cannot be {verb}; promote another node first."
+        )
+    reachable = sum(1 for m in others if m.node_id == raft.node_id or m.reachable)
+    quorum = len(others) // 2 + 1
+    if reachable < quorum:
+        raise RefusedError(
+            f"Node {_name(view, node_id)} cannot be {verb} now: only {reachable} of the other {len(others)} managers "
+            f"are reachable, and they need {quorum} to work; bring one back, or remove the one that is dead first."
+        )
+
+
+def _name(view: View, node_id: str) -> str:
+    node = view.nodes.get(node_id)
+    return (node.spec.annotations.name or node.description.hostname or node_id) if node else node_id

@@ -1,0 +1,102 @@
+"""Nodes: the machines, their wanted role and availability."""
+
+from typing import Any
+
+from swarm_api.control_pb2 import (
+    GetNodeResponse,
+    GetRequest,
+    ListNodesResponse,
+    ListRequest,
+    RemoveNodeRequest,
+    RemoveResponse,
+    UpdateNodeRequest,
+    UpdateNodeResponse,
+)
+from swarm_api.objects_pb2 import Cluster, Node, ObjectKind
+from swarm_api.types_pb2 import NodeRole, NodeState
+
+from swarm_manager.api.desk import Desk
+from swarm_manager.api.lookup import find, select, shown_name
+from swarm_manager.api.managers import refuse_losing_quorum, with_manager_status
+from swarm_manager.api.writes import Edit, changed_fields, check_spec, copy_of, write
+from swarm_manager.core.snapshot import Snapshot
+from swarm_manager.core.times import duration_ns, ns, timestamp
+from swarm_manager.errors import RefusedError, VersionConflictError
+
+
+class NodeRpcs(Desk):
+    """ListNodes, GetNode, UpdateNode, RemoveNode."""
+
+    async def ListNodes(self, request: ListRequest, context: Any) -> ListNodesResponse:  # noqa: N802, ARG002 - gRPC's
+        """All nodes that pass the filter; managers with what the leader knows of them."""
+        view, raft = await self._view(stale=request.stale), self._store.raft
+        chosen = select(view.nodes.values(), request.filter)
+        return ListNodesResponse(nodes=[with_manager_status(node, view, raft) for node in chosen])
+
+    async def GetNode(self, request: GetRequest, context: Any) -> GetNodeResponse:  # noqa: N802, ARG002 - gRPC's
+        """One node."""
+        view = await self._view(stale=request.stale)
+        node = find(view, ObjectKind.NODE, request.id, Node)
+        return GetNodeResponse(node=with_manager_status(node, view, self._store.raft))
+
+    async def UpdateNode(self, request: UpdateNodeRequest, context: Any) -> UpdateNodeResponse:  # noqa: N802, ARG002 - gRPC's
+        """Change labels, availability or role; a change of role follows within seconds."""
+        check_spec(request.spec)
+
+        def decide(snapshot: Snapshot, edit: Edit) -> UpdateNodeResponse:
+            node = find(snapshot, ObjectKind.NODE, request.id, Node)
+            _refuse_stale(node, request)
+            if node.spec.role == NodeRole.MANAGER and request.spec.role == NodeRole.WORKER:
+                refuse_losing_quorum(snapshot, self._store.raft, node.id, "demoted")
+            changed = copy_of(node)
+            changed.spec.CopyFrom(request.spec)
+            if changed.spec != node.spec:
+                edit.update(changed)
+            return UpdateNodeResponse(node=changed)
+
+        return await write(self._store, request.request_id, UpdateNodeResponse, decide)
+
+    async def RemoveNode(self, request: RemoveNodeRequest, context: Any) -> RemoveResponse:  # noqa: N802, ARG002 - gRPC's
+        """Forget a node and revoke its certificate; its tasks are replaced elsewhere."""
+
+        def decide(snapshot: Snapshot, edit: Edit) -> RemoveResponse:
+            node = find(snapshot, ObjectKind.NODE, request.id, Node)
+            self._refuse_removal(node, force=request.force)
+            assert snapshot.cluster is not None
+            edit.update(_revoking(snapshot.cluster, node.id, edit.at_ns))
+            edit.delete(node)
+            return RemoveResponse(id=node.id)
+
+        return await write(self._store, request.request_id, RemoveResponse, decide)
+
+    def _refuse_removal(self, node: Node, *, force: bool) -> None:
+        name = shown_name(node)
+        if node.id in self._store.raft.members or node.spec.role == NodeRole.MANAGER:
+            raise RefusedError(
+                f"Node {name} is a manager; demote it first with 'swarm-cli node demote {name}', then remove it."
+            )
+        if node.status.state == NodeState.READY_STATE and not force:
+            raise RefusedError(
+                f"Node {name} is up; run 'swarm-cli leave' on it first, or remove it all the same with --force."
+            )
+
+
+def _refuse_stale(node: Node, request: UpdateNodeRequest) -> None:
+    decided_on = request.version.index
+    if decided_on and decided_on != node.meta.version.index and node.spec != request.spec:
+        raise VersionConflictError(
+            f"Node {shown_name(node)} was changed after version {decided_on}, which this update was decided on; this "
+            f"update would change {changed_fields(node.spec, request.spec)} of version {node.meta.version.index}; look "
+            "at it and update again."
+        )
+
+
+def _revoking(cluster: Cluster, node_id: str, now_ns: int) -> Cluster:
+    """The cluster with this node's certificates revoked; entries whose certificates have expired are dropped."""
+    changed = copy_of(cluster)
+    for known, expiry in cluster.revoked_nodes.items():
+        if ns(expiry) < now_ns:
+            del changed.revoked_nodes[known]
+    expiry_ns = now_ns + duration_ns(cluster.spec.certificate_validity)
+    changed.revoked_nodes[node_id].CopyFrom(timestamp(expiry_ns))
+    return changed

@@ -1,0 +1,136 @@
+"""Services: what users want to run.
+
+An update names the version it was decided on.  It conflicts only when the *spec* changed since then: the planner
+writes to a service too (its ports, its update's progress), and that takes nothing away from anybody's decision.
+"""
+
+from typing import Any
+
+from swarm_api.control_pb2 import (
+    CreateServiceRequest,
+    CreateServiceResponse,
+    GetRequest,
+    GetServiceResponse,
+    ListRequest,
+    ListServicesResponse,
+    RemoveRequest,
+    RemoveResponse,
+    UpdateServiceRequest,
+    UpdateServiceResponse,
+)
+from swarm_api.ids import new_id
+from swarm_api.objects_pb2 import ObjectKind, Service, UpdateStatus
+from swarm_api.specs_pb2 import ServiceSpec
+
+from swarm_manager.api.desk import Desk
+from swarm_manager.api.lookup import find, select
+from swarm_manager.api.service_checks import settle
+from swarm_manager.api.writes import Edit, changed_fields, copy_of, write
+from swarm_manager.core import status
+from swarm_manager.core.snapshot import Snapshot
+from swarm_manager.core.times import timestamp
+from swarm_manager.errors import NotFoundError, RefusedError, VersionConflictError
+
+
+class ServiceRpcs(Desk):
+    """ListServices, GetService, CreateService, UpdateService, RemoveService."""
+
+    async def ListServices(self, request: ListRequest, context: Any) -> ListServicesResponse:  # noqa: N802, ARG002 - gRPC's
+        """All services that pass the filter, and how each stands."""
+        view = await self._view(stale=request.stale)
+        chosen = select(view.services.values(), request.filter)
+        return ListServicesResponse(services=chosen, progress={s.id: status.progress(view, s.id) for s in chosen})
+
+    async def GetService(self, request: GetRequest, context: Any) -> GetServiceResponse:  # noqa: N802, ARG002 - gRPC's
+        """One service, and how it stands."""
+        view = await self._view(stale=request.stale)
+        service = find(view, ObjectKind.SERVICE, request.id, Service)
+        return GetServiceResponse(service=service, progress=status.progress(view, service.id))
+
+    async def CreateService(self, request: CreateServiceRequest, context: Any) -> CreateServiceResponse:  # noqa: N802, ARG002 - gRPC's
+        """Make a service; its tasks follow by themselves."""
+
+        def decide(snapshot: Snapshot, edit: Edit) -> CreateServiceResponse:
+            service = Service(id=new_id(), spec=settle(snapshot, request.spec))
+            edit.create(service)
+            return CreateServiceResponse(service=service)
+
+        return await write(self._store, request.request_id, CreateServiceResponse, decide)
+
+    async def UpdateService(self, request: UpdateServiceRequest, context: Any) -> UpdateServiceResponse:  # noqa: N802, ARG002 - gRPC's
+        """Give a service another spec, or an earlier one of its own."""
+
+        def decide(snapshot: Snapshot, edit: Edit) -> UpdateServiceResponse:
+            service = find(snapshot, ObjectKind.SERVICE, request.id, Service)
+            _refuse_leaving(service)
+            _refuse_stale(service, request.version.index)
+            changed = _rolled_back(service, request, edit) if request.rollback else copy_of(service)
+            wanted = changed.spec if request.rollback else request.spec
+            changed.spec.CopyFrom(settle(snapshot, wanted, service))
+            if changed.spec != service.spec:
+                edit.update(changed)
+            return UpdateServiceResponse(service=changed)
+
+        return await write(self._store, request.request_id, UpdateServiceResponse, decide)
+
+    async def RemoveService(self, request: RemoveRequest, context: Any) -> RemoveResponse:  # noqa: N802, ARG002 - gRPC's
+        """Take a service out; it is gone when its tasks have stopped."""
+
+        def decide(snapshot: Snapshot, edit: Edit) -> RemoveResponse:
+            service = find(snapshot, ObjectKind.SERVICE, request.id, Service)
+            if not service.pending_delete:
+                edit.update(leaving(service))
+            return RemoveResponse(id=service.id)
+
+        return await write(self._store, request.request_id, RemoveResponse, decide)
+
+
+def leaving(service: Service) -> Service:
+    """A copy that is marked as removed."""
+    copy = copy_of(service)
+    copy.pending_delete = True
+    return copy
+
+
+def _refuse_leaving(service: Service) -> None:
+    if service.pending_delete:
+        raise RefusedError(f"Service {service.spec.annotations.name} was removed; its last tasks are being stopped.")
+
+
+def _refuse_stale(service: Service, decided_on: int) -> None:
+    if not decided_on or service.spec_version.index <= decided_on:
+        return
+    before = _spec_at(service, decided_on)
+    what = f" ({changed_fields(before, service.spec)})" if before is not None else ""
+    raise VersionConflictError(
+        f"Service {service.spec.annotations.name} was changed by somebody else{what} after version {decided_on}, which "
+        f"this update was decided on; look at version {service.meta.version.index} and update again."
+    )
+
+
+def _spec_at(service: Service, version: int) -> ServiceSpec | None:
+    revisions = (revision.spec for revision in service.history if revision.version.index <= version)
+    return next(revisions, None)
+
+
+def _rolled_back(service: Service, request: UpdateServiceRequest, edit: Edit) -> Service:
+    name = service.spec.annotations.name
+    changed = copy_of(service)
+    if request.rollback_to:
+        kept = {revision.version.index: revision.spec for revision in service.history}
+        if request.rollback_to not in kept:
+            known = ", ".join(str(index) for index in kept) or "none"
+            raise NotFoundError(f"Service {name} has no kept version {request.rollback_to}; kept are: {known}.")
+        changed.spec.CopyFrom(kept[request.rollback_to])
+    elif service.HasField("previous_spec"):
+        changed.spec.CopyFrom(service.previous_spec)
+    else:
+        raise RefusedError(f"Service {name} has no earlier version to go back to.")
+    changed.update_status.CopyFrom(
+        UpdateStatus(
+            state=UpdateStatus.ROLLBACK_STARTED,
+            started_at=timestamp(edit.at_ns),
+            message="Rollback asked for by a user.",
+        )
+    )
+    return changed

@@ -1,0 +1,148 @@
+"""The leader's sessions with the nodes: what each was told, and when it was last heard from.
+
+Theory of operation
+    Sessions live in the leader's memory and end with its reign: `begin` and `end` bracket it.  A session has no
+    queue of messages but a flag: when it is set, the assignments of the node are computed from the latest snapshot
+    and what differs from those sent last is sent.  So a slow worker gets the latest state, never a backlog.
+
+    Silence is measured on the loop's own clock.  A loop that was late itself (frozen, or starved) could not hear
+    anybody: the time it was away is given to every node (`tick`).  What nodes were last seen by an earlier leader
+    nobody knows, so under a new one all begin with the whole patience.
+
+    Two daemons may run with one identity (a cloned disk).  The one that came later wins; the other is told, and stays
+    refused, because else the two would take the node from each other for ever.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from swarm_api.dispatcher_pb2 import Assignment, ManagerPeer
+from swarm_api.specs_pb2 import NodeSpec
+
+from swarm_manager.errors import ManagerError, NotFoundError, NotLeaderError, RefusedError
+
+_LATE_S = 0.5  # a loop that comes later than this was away
+
+
+@dataclass(eq=False, slots=True)
+class NodeSession:
+    """One node's stream, and what was sent on it."""
+
+    id: str
+    node_id: str
+    boot_id: int
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    sequence: int = 0
+    sent: dict[str, Assignment] | None = None  # None: nothing yet
+    sent_node: NodeSpec | None = None
+    sent_managers: list[ManagerPeer] | None = None
+    ended: ManagerError | None = None
+
+    def end(self, reason: ManagerError) -> None:
+        """Let the stream finish with this reason."""
+        self.ended = self.ended or reason
+        self.wake.set()
+
+
+class Sessions:
+    """All sessions of this manager's reign."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._sessions: dict[str, NodeSession] = {}
+        self._last_seen: dict[str, float] = {}
+        self._superseded: dict[str, set[int]] = {}
+        self._began = 0.0
+        self._last_tick = 0.0
+        self.term: int | None = None  # None: this manager does not lead
+
+    def begin(self, term: int) -> None:
+        """This manager leads from now on."""
+        self.term = term
+        self._began = self._last_tick = self._clock()
+        self._last_seen.clear()
+        self._superseded.clear()
+
+    def end(self, reason: ManagerError) -> None:
+        """It does not any more: all sessions end, and the nodes look for the new leader."""
+        self.term = None
+        for session in list(self._sessions.values()):
+            session.end(reason)
+        self._sessions.clear()
+
+    def open(self, node_id: str, boot_id: int) -> NodeSession:
+        """A new session of the node, in place of the one it had."""
+        if self.term is None:
+            raise NotLeaderError("This manager does not lead any more.")
+        if boot_id in self._superseded.get(node_id, ()):
+            raise _superseded(node_id)
+        old = self._sessions.get(node_id)
+        if old is not None:
+            self._replace(old, boot_id)
+        session = NodeSession(secrets.token_hex(12), node_id, boot_id)
+        self._sessions[node_id] = session
+        self._last_seen[node_id] = self._clock()
+        return session
+
+    def _replace(self, old: NodeSession, boot_id: int) -> None:
+        if old.boot_id == boot_id:
+            old.end(NotFoundError("The node opened another session."))
+            return
+        self._superseded.setdefault(old.node_id, set()).add(old.boot_id)
+        old.end(_superseded(old.node_id))
+
+    def close(self, session: NodeSession) -> None:
+        """Its stream is over."""
+        if self._sessions.get(session.node_id) is session:
+            del self._sessions[session.node_id]
+
+    def heard(self, node_id: str, session_id: str) -> NodeSession:
+        """The node lives; its session, or NotFoundError when that is not the one we know."""
+        session = self._sessions.get(node_id)
+        if session is None or session.id != session_id:
+            raise NotFoundError("The session is not known any more; open a new one.")
+        self._last_seen[node_id] = self._clock()
+        return session
+
+    def drop(self, node_id: str, reason: ManagerError) -> None:
+        """End the node's session, if it has one."""
+        session = self._sessions.pop(node_id, None)
+        if session is not None:
+            session.end(reason)
+
+    def wake(self, node_ids: Iterable[str]) -> None:
+        """Look whether these nodes must be told something."""
+        for node_id in node_ids:
+            session = self._sessions.get(node_id)
+            if session is not None:
+                session.wake.set()
+
+    def wake_all(self) -> None:
+        """Look at all of them."""
+        self.wake(list(self._sessions))
+
+    def node_ids(self) -> list[str]:
+        """The nodes that have a session."""
+        return list(self._sessions)
+
+    def tick(self, expected_s: float) -> None:
+        """To be called every `expected_s`: time in which this loop itself was away does not count as silence."""
+        now = self._clock()
+        away_s = now - self._last_tick - expected_s
+        self._last_tick = now
+        if away_s > _LATE_S:
+            self._began += away_s
+            self._last_seen = {node_id: min(now, seen + away_s) for node_id, seen in self._last_seen.items()}
+
+    def silence_s(self, node_id: str) -> float:
+        """For how long nothing was heard of the node, as far as this leader can know."""
+        return self._clock() - self._last_seen.get(node_id, self._began)
+
+
+def _superseded(node_id: str) -> RefusedError:
+    return RefusedError(
+        f"Another daemon with the identity of node {node_id} has started after this one and took over; stop one of "
+        "them (was the machine's disk cloned?)."
+    )
