@@ -15,7 +15,7 @@ from tests.testbed import faults, requirements
 from tests.testbed.cluster import HostStatus, Testbed, all_names, status_as_dicts
 from tests.testbed.engine import DEFAULT_OPTIONS
 from tests.testbed.errors import TestbedError
-from tests.testbed.images.catalogue import ALL_IMAGES
+from tests.testbed.images.catalogue import ALL_IMAGES, build
 from tests.testbed.layout import default_name
 
 DESCRIPTION = """\
@@ -61,6 +61,11 @@ def _engine_options(options: argparse.Namespace) -> list[str] | None:
     if options.swarm_mode:
         return []
     return [*DEFAULT_OPTIONS, *options.engine_option] if options.engine_option else None
+
+
+def _images(_: Testbed, __: argparse.Namespace) -> None:
+    for image in build(ALL_IMAGES):
+        print(f"{image.name:<16} {image.id[:19]}")
 
 
 def _down(testbed: Testbed, options: argparse.Namespace) -> None:
@@ -199,6 +204,7 @@ def _add_life_cycle(commands: argparse._SubParsersAction[argparse.ArgumentParser
         "--engine-option", action="append", default=[], metavar="OPT", help="one more option for every dockerd"
     )
     up.add_argument("--swarm-mode", action="store_true", help="start engines as Docker's own swarm mode needs them")
+    _command(commands, "images", _images, "make the test images, from Debian's packages, and list them")
     down = _command(commands, "down", _down, "remove every trace, also after a crash")
     down.add_argument("--all", action="store_true", help="of every testbed on this machine")
     status = _command(commands, "status", _status, "show every host", needs_root=False)
@@ -250,6 +256,8 @@ def _command(
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
     parser.set_defaults(action=action, needs_root=needs_root)
+    # Also after the command, where hands put it; absent there, what came before it holds.
+    parser.add_argument("--name", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     if host:
         parser.add_argument("host", metavar="HOST", help="n1, n2, ...")
     return parser
