@@ -16,8 +16,12 @@ from swarm_api.store_pb2 import RememberedRequest, SnapshotHeader
 
 from swarm_manager.core.draft import Draft
 from swarm_manager.core.kinds import KINDS, unwrap, wrap
-from swarm_manager.core.machine import SCHEMA_VERSION, remember
 from swarm_manager.core.snapshot import Snapshot
+
+SCHEMA_VERSION = 1
+
+#: How many requests are remembered: minutes of a busy cluster, against retries that come within seconds.
+REMEMBERED_REQUESTS = 4096
 
 CHUNK_SIZE_BYTES = 64 * 1024
 M = TypeVar("M", bound=Message)
@@ -50,7 +54,7 @@ def load(data: bytes) -> Snapshot:
     for number in range(header.objects):
         _load_object(draft, _parse(Object(), next(frames, None), f"object {number}"))
     for number in range(header.requests):
-        remember(draft, _parse(RememberedRequest(), next(frames, None), f"request {number}"))
+        draft.remember(_parse(RememberedRequest(), next(frames, None), f"request {number}"), REMEMBERED_REQUESTS)
     if next(frames, None) is not None:
         raise SnapshotError("The snapshot goes on after its end.")
     return draft.snapshot(header.index)

@@ -7,6 +7,7 @@ from enum import Enum
 from swarm_api.objects_pb2 import ObjectKind, Task
 from swarm_api.store_pb2 import ChangeSet
 
+from swarm_manager.core.draft import is_live
 from swarm_manager.core.kinds import KINDS, Stored
 from swarm_manager.core.snapshot import View
 
@@ -70,16 +71,25 @@ def _event(kind: int, object_id: str, old: View, new: View) -> Event | None:
     return Event(kind, Action.UPDATE, object_id, before, after)
 
 
+#: In a dirty set: a task ended or went, so a node, an address or a port has room again.
+FREED = "freed"
+
+
 def dirty_ids(happened: Iterable[Event]) -> set[str]:
-    """What the planner has to look at again: ids of services, nodes and networks that the events touched."""
+    """What the planner has to look at again: ids of services, nodes and networks that changed, and `FREED`.
+
+    A task's change makes its service dirty, not its node: nodes are looked at when they themselves change.
+    """
     dirty: set[str] = set()
     for event in happened:
-        for obj in (event.old, event.new):
-            if isinstance(obj, Task):
-                dirty |= {obj.service_id, obj.node_id}
         if event.kind in _PLANNED:
             dirty.add(event.id)
-    dirty.discard("")
+        if isinstance(event.old, Task):
+            dirty.add(event.old.service_id)
+            if is_live(event.old) and not (isinstance(event.new, Task) and is_live(event.new)):
+                dirty.add(FREED)
+        if isinstance(event.new, Task):
+            dirty.add(event.new.service_id)
     return dirty
 
 

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from immutables import Map
 from swarm_api.objects_pb2 import Cluster, Network, Node, ObjectKind, Service, Task
+from swarm_api.store_pb2 import RememberedRequest
 from swarm_api.types_pb2 import PortConfig, TaskState
 
 from swarm_manager.core.kinds import KINDS, Stored, is_leaving, name_of
@@ -45,6 +46,16 @@ class Draft(View):
             return
         self._store(kind, object_id, None)
         self._follow(kind, object_id, old, None)
+
+    def remember(self, request: RememberedRequest, limit: int) -> None:
+        """Adds a request to the remembered ones; beyond `limit` the oldest make room."""
+        self.requests = self.requests.set(request.request_id, request)
+        self.request_order = self.request_order.set(self.next_request, request.request_id)
+        self.next_request += 1
+        while self.next_request - self.first_request > limit:
+            self.requests = self.requests.delete(self.request_order[self.first_request])
+            self.request_order = self.request_order.delete(self.first_request)
+            self.first_request += 1
 
     def _store(self, kind: int, object_id: str, obj: Stored | None) -> None:
         if kind == ObjectKind.CLUSTER:
@@ -103,6 +114,8 @@ class Draft(View):
 
     def _follow_network(self, old: Network | None, new: Network | None) -> None:
         network_id = (new or old).id  # type: ignore[union-attr]  # one of them is set
+        leaving = self.leaving_networks - {network_id}
+        self.leaving_networks = leaving | {network_id} if new is not None and new.pending_delete else leaving
         before = {} if old is None else dict(old.gateways)
         after = {} if new is None else dict(new.gateways)
         if before == after:

@@ -23,14 +23,12 @@ from swarm_api.states import may_advance, state_name
 from swarm_api.store_pb2 import Change, ChangeSet, RememberedRequest
 from swarm_api.types_pb2 import Meta
 
+from swarm_manager.core.codec import REMEMBERED_REQUESTS, SCHEMA_VERSION, SnapshotError, dump, load
 from swarm_manager.core.draft import Draft, published_ports
 from swarm_manager.core.kinds import KINDS, Kind, Stored, is_leaving, name_of, unwrap
 from swarm_manager.core.snapshot import Snapshot
 
-SCHEMA_VERSION = 1
-
-#: How many requests are remembered: minutes of a busy cluster, against retries that come within seconds.
-REMEMBERED_REQUESTS = 4096
+__all__ = ["Committed", "Conflict", "Outcome", "SnapshotError", "apply", "dump", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def apply(snapshot: Snapshot, index: int, entry: ChangeSet) -> tuple[Snapshot, O
     if refused is not None:
         return Draft(snapshot).snapshot(index), refused
     if entry.request_id:
-        remember(draft, _remembered(index, entry))
+        draft.remember(_remembered(index, entry), REMEMBERED_REQUESTS)
     return draft.snapshot(index), Committed(index, entry.reply)
 
 
@@ -88,17 +86,6 @@ def _apply_all(draft: Draft, index: int, entry: ChangeSet) -> Conflict | None:
 
 def _remembered(index: int, entry: ChangeSet) -> RememberedRequest:
     return RememberedRequest(request_id=entry.request_id, index=index, at=entry.proposed_at, reply=entry.reply)
-
-
-def remember(draft: Draft, request: RememberedRequest) -> None:
-    """Adds a request to the remembered ones; the oldest make room."""
-    draft.requests = draft.requests.set(request.request_id, request)
-    draft.request_order = draft.request_order.set(draft.next_request, request.request_id)
-    draft.next_request += 1
-    while draft.next_request - draft.first_request > REMEMBERED_REQUESTS:
-        draft.requests = draft.requests.delete(draft.request_order[draft.first_request])
-        draft.request_order = draft.request_order.delete(draft.first_request)
-        draft.first_request += 1
 
 
 def _apply_one(draft: Draft, index: int, at: Timestamp, change: Change) -> Conflict | None:

@@ -16,8 +16,10 @@ from dataclasses import dataclass, field, fields
 from typing import NoReturn, cast
 
 from immutables import Map
+from swarm_api.naming import INGRESS_NETWORK
 from swarm_api.objects_pb2 import Cluster, Config, Network, Node, ObjectKind, Secret, Service, Stack, Task
 from swarm_api.store_pb2 import RememberedRequest
+from swarm_api.types_pb2 import NodeState
 
 from swarm_manager.core.kinds import KINDS, Stored
 from swarm_manager.core.nodefacts import NO_LOAD, NodeFacts, NodeLoad
@@ -56,6 +58,7 @@ class View:
     tasks_by_network: Map[str, Tasks] = field(default_factory=Map)  # those that hold an address in it
     unassigned: Tasks = field(default_factory=Map)  # not over, and no node has been settled
     services_by_network: Map[str, frozenset[str]] = field(default_factory=Map)
+    leaving_networks: frozenset[str] = frozenset()
     dependents: Map[str, frozenset[str]] = field(default_factory=Map)  # service's name or id -> who waits for it
     addresses: Map[str, Map[str, str]] = field(default_factory=Map)  # network -> address -> whose it is
     last_addresses: Map[str, str] = field(default_factory=Map)  # network -> the address given out last
@@ -99,6 +102,16 @@ class View:
     def load_of(self, node_id: str) -> NodeLoad:
         """What the tasks assigned to a node take of it."""
         return self.loads.get(node_id, NO_LOAD)
+
+    def node_is_gone(self, node_id: str) -> bool:
+        """Whether the node was removed, or is not heard from: nobody can tell what runs on it."""
+        node = self.nodes.get(node_id)
+        return node is None or node.status.state == NodeState.DOWN
+
+    def ingress_network(self) -> Network | None:
+        """The network that published ports are balanced over; None before it was made."""
+        network = self.networks.get(self.names.get(f"network/{INGRESS_NETWORK}", ""))
+        return network if network is not None and network.spec.ingress else None
 
     def id_of_name(self, kind: int, name: str) -> str | None:
         """The id of the object of a kind that has this name. Nodes may share a name and are not found this way."""

@@ -1,0 +1,6 @@
+"""What each node is told, computed from a snapshot; and whom a commit concerns."""
+
+from swarm_manager.core.dispatch.affected import affected_nodes
+from swarm_manager.core.dispatch.assignments import Assignments, assignments_for, difference
+
+__all__ = ["Assignments", "affected_nodes", "assignments_for", "difference"]

@@ -1,0 +1,161 @@
+"""Slots: the tasks of one place of a service, and the steps that change them."""
+
+from dataclasses import dataclass, field
+
+from swarm_api.objects_pb2 import NetworkAttachment, ObjectKind, Service, Task
+from swarm_api.types_pb2 import TaskState
+
+from swarm_manager.core.allocate.ports import has_ingress_ports
+from swarm_manager.core.draft import is_assigned, is_live
+from swarm_manager.core.scratch import Scratch
+from swarm_manager.core.times import ns, timestamp
+
+#: A slot's name within its service: its number, or the node of a global service's task.
+SlotKey = tuple[int, str]
+
+
+@dataclass(slots=True)
+class Slot:
+    """One place of a service: its tasks, wanted ones and history, by id."""
+
+    key: SlotKey
+    tasks: dict[str, Task] = field(default_factory=dict)
+
+    def wanted(self) -> list[Task]:
+        """The tasks that should run, oldest first: none, one, or two while a replacement starts first."""
+        wanted = [task for task in self.tasks.values() if task.desired_state <= TaskState.RUNNING]
+        return wanted if len(wanted) < 2 else sorted(wanted, key=lambda t: (self._depth(t), created_ns(t), t.id))
+
+    def newest(self) -> Task | None:
+        """The wanted task that no other wanted one replaces."""
+        wanted = self.wanted()
+        return wanted[-1] if wanted else None
+
+    def history(self) -> list[Task]:
+        """The tasks that are not wanted any more, oldest first."""
+        old = [task for task in self.tasks.values() if task.desired_state > TaskState.RUNNING]
+        return sorted(old, key=lambda t: (created_ns(t), ns(t.status.timestamp), t.id))
+
+    def _depth(self, task: Task) -> int:
+        """How many wanted tasks it replaces, one after the other."""
+        depth, seen = 0, {task.id}
+        while (before := self.tasks.get(task.replaces)) is not None and before.id not in seen:
+            seen.add(before.id)
+            depth, task = depth + 1, before
+        return depth
+
+
+def created_ns(task: Task) -> int:
+    """When the task was made, in nanoseconds since the epoch."""
+    return ns(task.meta.created_at)
+
+
+class Desk:
+    """One service under work: its slots as they are now, after each step that was taken."""
+
+    def __init__(self, scratch: Scratch, service: Service) -> None:
+        self.scratch = scratch
+        self.service = service
+        self.slots: dict[SlotKey, Slot] = {}
+        self._template: Task | None = None
+        for task in scratch.tasks_of_service(service.id).values():
+            self.slot(slot_key(task)).tasks[task.id] = task
+
+    def slot(self, key: SlotKey) -> Slot:
+        """The slot with this key; an empty one when there was none."""
+        if (slot := self.slots.get(key)) is None:
+            slot = self.slots[key] = Slot(key)
+        return slot
+
+    def in_order(self) -> list[Slot]:
+        """The slots by number and node."""
+        return [self.slots[key] for key in sorted(self.slots)]
+
+    # Steps
+
+    def create(self, slot: Slot, replaces: Task | None = None, start_after_ns: int = 0) -> Task:
+        """A new task in the slot: to run at once, or READY until it may (see `may_run`)."""
+        scratch = self.scratch
+        task = Task()
+        task.CopyFrom(self._new_task())
+        task.id = next(scratch.fresh_ids)
+        task.slot, task.node_id = slot.key
+        if replaces is not None:
+            task.replaces = replaces.id
+        if start_after_ns > scratch.now_ns:
+            task.start_after.CopyFrom(timestamp(start_after_ns))
+        task.desired_state = TaskState.RUNNING if self.may_run(slot, task) else TaskState.READY
+        slot.tasks[task.id] = task
+        scratch.put(ObjectKind.TASK, task)
+        return task
+
+    def desire(self, slot: Slot, task: Task, state: TaskState.ValueType) -> Task:
+        """Moves a task's desired state forward."""
+        new = self.scratch.set_desired(task, state)
+        slot.tasks[task.id] = new
+        return new
+
+    def observe(self, slot: Slot, task: Task, state: TaskState.ValueType, message: str) -> Task:
+        """Sets a task's observed state where no worker can report it."""
+        new = self.scratch.set_status(task, state, message, task.status.err)
+        slot.tasks[task.id] = new
+        return new
+
+    def forget(self, slot: Slot, task: Task) -> None:
+        """Deletes a task."""
+        del slot.tasks[task.id]
+        if not slot.tasks:
+            del self.slots[slot.key]
+        self.scratch.delete(ObjectKind.TASK, task.id)
+
+    def may_run(self, slot: Slot, task: Task) -> bool:
+        """Whether the task may start now: its delay has passed, and nothing of its slot is still being stopped.
+
+        What runs on a node that is down or gone holds nothing up: nobody can stop it now. Asks for another look
+        when only time is missing.
+        """
+        start_after_ns = ns(task.start_after)
+        if start_after_ns > self.scratch.now_ns:
+            self.scratch.wake(self.service.id, start_after_ns)
+            return False
+        return not any(self._is_stopping(other) for other in slot.tasks.values() if other.id != task.id)
+
+    def _is_stopping(self, task: Task) -> bool:
+        return (
+            task.desired_state > TaskState.RUNNING
+            and is_live(task)
+            and is_assigned(task)
+            and not self.scratch.node_is_gone(task.node_id)
+        )
+
+    def _new_task(self) -> Task:
+        if self._template is None:
+            self._template = _template(self.scratch, self.service)
+        return self._template
+
+
+def slot_key(task: Task) -> SlotKey:
+    """The slot a task belongs to."""
+    return (task.slot, "" if task.slot else task.node_id)
+
+
+def _template(scratch: Scratch, service: Service) -> Task:
+    """What all new tasks of a service have in common."""
+    task = Task(service_id=service.id, spec=service.spec.task, spec_version=service.spec_version)
+    task.meta.created_at.CopyFrom(scratch.now)
+    task.status.timestamp.CopyFrom(scratch.now)
+    task.status.message = "created"
+    task.service_annotations.CopyFrom(service.spec.annotations)
+    task.endpoint.CopyFrom(service.endpoint)
+    task.endpoint.ClearField("virtual_ips")
+    task.networks.extend(attachments(scratch, service))
+    return task
+
+
+def attachments(scratch: Scratch, service: Service) -> list[NetworkAttachment]:
+    """The networks a service's tasks join, without addresses yet: those it names, and ingress for its ports."""
+    wanted = {a.target: NetworkAttachment(network_id=a.target, aliases=a.aliases) for a in service.spec.task.networks}
+    ingress = scratch.ingress_network()
+    if ingress is not None and has_ingress_ports(service):
+        wanted.setdefault(ingress.id, NetworkAttachment(network_id=ingress.id))
+    return list(wanted.values())

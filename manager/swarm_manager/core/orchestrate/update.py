@@ -1,0 +1,168 @@
+"""Rolling updates and rollbacks: tasks that are not what the service wants any more are replaced, few at a time.
+
+Where an update stands is read from the tasks: a slot is *outdated* until its newest task is of the present spec,
+then *busy* until that task runs and the delay has passed.  `Service.update_status` keeps only what tasks cannot tell:
+that an update is on, since when, and that it was paused or turned back.
+
+A failure is a slot in which a task of the present spec, made since the update began, failed or was rejected.
+"""
+
+from collections.abc import Callable, Iterator
+
+from swarm_api.defaults import UPDATE_MONITOR_S
+from swarm_api.objects_pb2 import ObjectKind, Task, UpdateStatus
+from swarm_api.types_pb2 import TaskState, UpdateConfig
+
+from swarm_manager.core.draft import is_live
+from swarm_manager.core.orchestrate.healing import replace
+from swarm_manager.core.orchestrate.restart import earliest_start_ns
+from swarm_manager.core.orchestrate.slots import Desk, Slot, created_ns
+from swarm_manager.core.scratch import copy_of
+from swarm_manager.core.times import duration_ns, ns, seconds_ns
+
+_ROLLING_BACK = frozenset(
+    {UpdateStatus.ROLLBACK_STARTED, UpdateStatus.ROLLBACK_PAUSED, UpdateStatus.ROLLBACK_COMPLETED}
+)
+_RUNNING = frozenset({UpdateStatus.UPDATING, UpdateStatus.ROLLBACK_STARTED})
+_PAUSED = frozenset({UpdateStatus.PAUSED, UpdateStatus.ROLLBACK_PAUSED})
+_FAILURES = frozenset({TaskState.FAILED, TaskState.REJECTED})
+
+
+class Update:
+    """The update of one service, as it stands now."""
+
+    def __init__(self, desk: Desk, is_outdated: Callable[[Task], bool]) -> None:
+        self._desk = desk
+        self._is_outdated = is_outdated
+        self._slots = [(slot, newest) for slot in desk.in_order() if (newest := slot.newest()) is not None]
+
+    def advance(self) -> None:
+        """Takes the update its next step: begins it, replaces the next tasks, pauses, turns back or finishes it."""
+        outdated = [(slot, task) for slot, task in self._slots if self._is_outdated(task)]
+        if not self._is_on(outdated) or self._stopped_by_failures():
+            return
+        busy = sum(1 for slot, task in self._slots if self._is_busy(slot, task))
+        room = (self._parallelism() or len(self._slots)) - busy
+        for slot, task in sorted(outdated, key=lambda item: (item[1].status.state == TaskState.RUNNING, item[0].key)):
+            if room <= 0:
+                break
+            room -= self._replace(slot, task)
+        if not outdated and not busy:
+            self._finish_when_watched()
+
+    def _is_on(self, outdated: list[tuple[Slot, Task]]) -> bool:
+        state = self._status.state
+        if state in _RUNNING:
+            return True
+        if state in _PAUSED or not outdated:
+            return False
+        self._set_status(UpdateStatus.UPDATING, "update in progress", begins=True)
+        return True
+
+    @property
+    def _status(self) -> UpdateStatus:
+        return self._desk.service.update_status
+
+    @property
+    def _config(self) -> UpdateConfig:
+        spec = self._desk.service.spec
+        return spec.rollback if self._status.state in _ROLLING_BACK else spec.update
+
+    def _parallelism(self) -> int:
+        """Tasks at once; 0: all. Nothing said: one, as in Docker Swarm."""
+        spec = self._desk.service.spec
+        said = spec.HasField("rollback" if self._status.state in _ROLLING_BACK else "update")
+        return int(self._config.parallelism) if said else 1
+
+    def _is_busy(self, slot: Slot, task: Task) -> bool:
+        """Whether the slot's new task is still on its way, or so fresh that the delay has not passed."""
+        replaced = slot.tasks.get(task.replaces)
+        if replaced is None or self._is_outdated(task) or not self._is_outdated(replaced):
+            return False
+        if is_live(task) and task.status.state < TaskState.RUNNING:
+            return True
+        free_at_ns = ns(task.status.timestamp) + duration_ns(self._config.delay)
+        return self._is_in_future(free_at_ns)
+
+    def _is_in_future(self, moment_ns: int) -> bool:
+        scratch = self._desk.scratch
+        if moment_ns <= scratch.now_ns:
+            return False
+        scratch.wake(self._desk.service.id, moment_ns)
+        return True
+
+    def _replace(self, slot: Slot, task: Task) -> bool:
+        """Whether a replacement was made: not when one has failed too often beside the task that still runs."""
+        not_before_ns = earliest_start_ns(slot, self._desk.service.spec.task.restart, self._is_outdated)
+        if not_before_ns is None:
+            return False
+        replace(self._desk, slot, task, self._config.order, not_before_ns)
+        return True
+
+    # Failures
+
+    def _stopped_by_failures(self) -> bool:
+        failed = list(self._failed_slots())
+        if not failed or len(failed) / len(self._slots) <= self._config.max_failure_ratio:
+            return False
+        action = self._config.failure_action
+        if action == UpdateConfig.CONTINUE:
+            return False
+        reason = failed[-1].status.err or failed[-1].status.message or "it ended"
+        told = f"{len(failed)} of {len(self._slots)} tasks failed, the last one because: {reason}"
+        if action == UpdateConfig.ROLLBACK and self._can_roll_back():
+            self._roll_back(told)
+        elif self._status.state == UpdateStatus.ROLLBACK_STARTED:
+            self._set_status(UpdateStatus.ROLLBACK_PAUSED, f"rollback paused: {told}")
+        else:
+            self._set_status(UpdateStatus.PAUSED, f"update paused: {told}")
+        return True
+
+    def _failed_slots(self) -> Iterator[Task]:
+        """The last failed task of each slot that counts as a failure of this update."""
+        since_ns = ns(self._status.started_at)
+        for slot, _ in self._slots:
+            failed = [t for t in slot.tasks.values() if t.status.state in _FAILURES and created_ns(t) >= since_ns]
+            failed = [t for t in failed if not self._is_outdated(t)]
+            if failed:
+                yield max(failed, key=lambda t: ns(t.status.timestamp))
+
+    def _can_roll_back(self) -> bool:
+        return self._status.state == UpdateStatus.UPDATING and self._desk.service.HasField("previous_spec")
+
+    def _roll_back(self, told: str) -> None:
+        """Puts the previous spec back. The tasks follow when that is committed and has its version."""
+        new = copy_of(self._desk.service)
+        new.spec.CopyFrom(new.previous_spec)
+        self._desk.service = new
+        self._set_status(UpdateStatus.ROLLBACK_STARTED, f"rolling back: {told}", begins=True)
+
+    # The end
+
+    def _finish_when_watched(self) -> None:
+        """Completes the update when its tasks have run for as long as they are to be watched."""
+        if any(is_live(task) and task.status.state < TaskState.RUNNING for _, task in self._slots):
+            return
+        config = self._config
+        monitor_ns = duration_ns(config.monitor) if config.HasField("monitor") else seconds_ns(UPDATE_MONITOR_S)
+        started_ns = ns(self._status.started_at)
+        fresh = [ns(task.status.timestamp) for _, task in self._slots if created_ns(task) >= started_ns]
+        if fresh and self._is_in_future(max(fresh) + monitor_ns):
+            return
+        if self._status.state == UpdateStatus.ROLLBACK_STARTED:
+            self._set_status(UpdateStatus.ROLLBACK_COMPLETED, "rollback completed")
+        else:
+            self._set_status(UpdateStatus.COMPLETED, "update completed")
+
+    def _set_status(self, state: UpdateStatus.State.ValueType, message: str, *, begins: bool = False) -> None:
+        new = copy_of(self._desk.service)
+        status = new.update_status
+        status.state = state
+        status.message = message
+        status.ClearField("completed_at")
+        if begins:
+            status.started_at.CopyFrom(self._desk.scratch.now)
+        elif state not in _PAUSED:
+            status.completed_at.CopyFrom(self._desk.scratch.now)
+        self._desk.service = new
+        self._desk.scratch.put(ObjectKind.SERVICE, new)

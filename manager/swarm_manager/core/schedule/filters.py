@@ -1,0 +1,121 @@
+"""Which nodes may take a task, and why the others may not.
+
+A filter that a task does not care about is left out, so that a plain task costs one test a node.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from swarm_api.constraints import ConstraintError, parse_constraint, same_architecture
+from swarm_api.objects_pb2 import Node, Task
+from swarm_api.types_pb2 import Platform, PortConfig, TaskState
+
+from swarm_manager.core.draft import is_assigned, is_live, port_key
+from swarm_manager.core.schedule.nodes import NodeInfo, demand_of
+from swarm_manager.core.snapshot import View
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A test of a node, and the words for the nodes that fail it: after "1 node" and after "3 nodes"."""
+
+    admits: Callable[[NodeInfo], bool]
+    one: str
+    many: str
+
+
+def filters_for(view: View, task: Task) -> list[Filter]:
+    """The filters that a task has, the cheapest first. They follow what is counted in on the nodes."""
+    return [
+        *_resources(task),
+        *_platform(task),
+        *_max_replicas(task),
+        *_constraints(task),
+        *_host_ports(view, task),
+    ]
+
+
+def _resources(task: Task) -> Iterable[Filter]:
+    cpus, memory, generic = demand_of(task)
+    if cpus:
+        words = f"cpu for a reservation of {cpus / 1e9:g}"
+        yield Filter(lambda info: info.nano_cpus >= cpus, f"lacks {words}", f"lack {words}")
+    if memory:
+        words = f"memory for a reservation of {memory / 2**20:.0f} MiB"
+        yield Filter(lambda info: info.memory_bytes >= memory, f"lacks {words}", f"lack {words}")
+    for name, count in generic:
+        yield _generic(name, count)
+
+
+def _generic(name: str, count: int) -> Filter:
+    def admits(info: NodeInfo) -> bool:
+        have = info.facts.node.description.resources.generic.get(name, 0)
+        return have - dict(info.generic).get(name, 0) >= count
+
+    return Filter(admits, f"lacks {name} for a reservation of {count}", f"lack {name} for a reservation of {count}")
+
+
+def _platform(task: Task) -> Iterable[Filter]:
+    platforms = list(task.spec.placement.platforms)
+    if platforms:
+        words = " or ".join(f"{p.os or 'any'}/{p.architecture or 'any'}" for p in platforms)
+        yield Filter(
+            lambda info: platform_fits(info.facts.node, platforms), f"is not of {words}", f"are not of {words}"
+        )
+
+
+def platform_fits(node: Node, platforms: list[Platform]) -> bool:
+    """Whether a node is of one of the platforms; no platforms: any will do. Empty parts are not compared."""
+    have = node.description.platform
+    return not platforms or any(
+        (not p.os or p.os == have.os) and (not p.architecture or same_architecture(p.architecture, have.architecture))
+        for p in platforms
+    )
+
+
+def _max_replicas(task: Task) -> Iterable[Filter]:
+    limit = task.spec.placement.max_replicas
+    if limit:
+        words = f"the most replicas a node may have ({limit})"
+        yield Filter(lambda info: info.of_service < limit, f"has {words}", f"have {words}")
+
+
+def _constraints(task: Task) -> Iterable[Filter]:
+    for text in task.spec.placement.constraints:
+        yield _constraint(text)
+
+
+def _constraint(text: str) -> Filter:
+    try:
+        constraint = parse_constraint(text)
+    except ConstraintError:
+        words = f"meet the constraint {text!r}, which cannot be read"
+        return Filter(lambda info: False, f"does not {words}", f"do not {words}")  # noqa: ARG005  # a filter's form
+    return Filter(
+        lambda info: constraint.matches(info.facts.node), f"fails {constraint.text}", f"fail {constraint.text}"
+    )
+
+
+def _host_ports(view: View, task: Task) -> Iterable[Filter]:
+    for port in task.endpoint.spec.ports:
+        if port.publish_mode == PortConfig.HOST and port.published_port:
+            yield _host_port(view, port_key(port))
+
+
+def _host_port(view: View, key: str) -> Filter:
+    words = f"port {key} in use"
+
+    def admits(info: NodeInfo) -> bool:
+        if key in view.published:
+            return False
+        on_node = view.tasks_on_node(info.facts.node.id).values()
+        return not any(is_live(task) and is_assigned(task) and _holds(task, key) for task in on_node)
+
+    return Filter(admits, f"has {words}", f"have {words}")
+
+
+def _holds(task: Task, key: str) -> bool:
+    ports = (*task.endpoint.spec.ports, *task.status.host_ports)
+    return task.status.state < TaskState.COMPLETE and any(
+        p.publish_mode == PortConfig.HOST and p.published_port and port_key(p) == key for p in ports
+    )
