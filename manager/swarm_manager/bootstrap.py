@@ -25,9 +25,11 @@ from swarm_api.objects_pb2 import Cluster, Node, ObjectKind
 from swarm_api.types_pb2 import NodeAvailability, NodeRole
 
 from swarm_manager import pki
-from swarm_manager.config import NodeFile, Settings, split_address
+from swarm_manager.config import NodeFile, Settings, check_advertised, raft_address, split_address
 from swarm_manager.core.codec import SCHEMA_VERSION
 from swarm_manager.errors import StartError
+from swarm_manager.members_file import save_members
+from swarm_manager.raft.config import Member
 
 _AVAILABILITIES = ("active", "pause", "drain")
 
@@ -75,7 +77,7 @@ def create_cluster(settings: Settings, wanted: NewCluster) -> Created:
 
 def check(wanted: NewCluster) -> None:
     """Raise StartError with the first thing that cannot be."""
-    split_address(wanted.advertise_address, "--advertise-address")
+    check_advertised(wanted.advertise_address)
     if wanted.listen_address:
         split_address(wanted.listen_address, "--listen-address")
     if wanted.availability not in _AVAILABILITIES:
@@ -134,6 +136,7 @@ def _save(settings: Settings, wanted: NewCluster, ca: pki.CertificateAuthority, 
     try:
         settings.seed_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(settings.seed_file, seed.SerializeToString())
+        save_members(settings, [Member(node.id, raft_address(wanted.advertise_address))], joining=False)
         NodeCredentials(ca.certificate_pem, certificate, key_pem).save(settings.node_dir)
         NodeFile(
             node.id,

@@ -10,6 +10,7 @@
     metrics_address = ""                # host:port of an HTTP face for Prometheus; empty: none
 """
 
+import ipaddress
 import json
 import tomllib
 from dataclasses import dataclass, field
@@ -49,6 +50,11 @@ class Settings:
     def seed_file(self) -> Path:
         """The new cluster's first change set, until it is committed."""
         return self.state_dir / "manager" / "seed.changeset"
+
+    @property
+    def members_file(self) -> Path:
+        """Whom this manager started Raft with."""
+        return self.state_dir / "manager" / "members.json"
 
     @property
     def socket_path(self) -> Path:
@@ -142,6 +148,17 @@ def split_address(address: str, what: str) -> tuple[str, int]:
     if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536 - RAFT_PORT_OFFSET:
         raise StartError(f"{what} must be HOST:PORT with a port from 1 to {65535 - RAFT_PORT_OFFSET}, not {address!r}")
     return host.strip("[]"), int(port)
+
+
+def check_advertised(address: str) -> None:
+    """Raise StartError unless other machines can be told to come to this address."""
+    host, _ = split_address(address, "--advertise-address")
+    try:
+        parsed = ipaddress.ip_address(host)
+    except ValueError as error:
+        raise StartError(f"--advertise-address needs an IP address, not the name {host!r}") from error
+    if parsed.is_unspecified:
+        raise StartError(f"--advertise-address must be an address that other machines can reach, not {host}")
 
 
 def raft_address(api_address: str) -> str:

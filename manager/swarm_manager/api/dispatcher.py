@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from swarm_api.defaults import HEARTBEAT_PERIOD_S
 from swarm_api.dispatcher_pb2 import (
+    Assignment,
     HeartbeatRequest,
     HeartbeatResponse,
     SessionMessage,
@@ -26,7 +27,7 @@ from swarm_manager.api.forward import Leadership
 from swarm_manager.api.managers import peers
 from swarm_manager.api.reports import Reports
 from swarm_manager.api.sessions import NodeSession, Sessions
-from swarm_manager.core.dispatch.assignments import assignments_for, difference
+from swarm_manager.core.dispatch import Assignments, difference
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.core.times import seconds_ns
 from swarm_manager.errors import DeniedError, NotFoundError, RefusedError
@@ -51,6 +52,7 @@ class DispatcherRpcs(DispatcherServicer):
         self._leadership = leadership
         self._sessions = sessions
         self._reports = reports
+        self._computed: tuple[Snapshot, Assignments] | None = None
 
     async def Session(self, request: SessionRequest, context: Any) -> AsyncIterator[SessionMessage]:  # noqa: N802, ARG002 - gRPC's
         """Register the caller's node, then stream what it must know until either side ends it."""
@@ -89,7 +91,7 @@ class DispatcherRpcs(DispatcherServicer):
             raise NotFoundError(f"Node {session.node_id} was removed from the cluster.")
         message = SessionMessage(session_id=session.id, term=self._sessions.term or 0)
         first = session.sent is None
-        changed = _fill_assignments(message, session, snapshot)
+        changed = _fill_assignments(message, session, self._assignments(snapshot).for_node(session.node_id))
         changed |= self._fill_node(message, session, node)
         changed |= _fill_managers(message, session, snapshot)
         if not first and not changed:
@@ -98,6 +100,12 @@ class DispatcherRpcs(DispatcherServicer):
         message.sequence = session.sequence
         message.heartbeat_period.CopyFrom(heartbeat_period(snapshot))
         return message
+
+    def _assignments(self, snapshot: Snapshot) -> Assignments:
+        """Those of one snapshot share what all nodes are told alike, so they are kept while sessions ask for them."""
+        if self._computed is None or self._computed[0] is not snapshot:
+            self._computed = (snapshot, Assignments(snapshot))
+        return self._computed[1]
 
     def _fill_node(self, message: SessionMessage, session: NodeSession, node: Node) -> bool:
         wanted = NodeSpec()
@@ -145,8 +153,7 @@ def heartbeat_period(snapshot: Snapshot) -> Duration:
     return period
 
 
-def _fill_assignments(message: SessionMessage, session: NodeSession, snapshot: Snapshot) -> bool:
-    wanted = assignments_for(snapshot, session.node_id)
+def _fill_assignments(message: SessionMessage, session: NodeSession, wanted: dict[str, Assignment]) -> bool:
     changed, removed = difference(session.sent or {}, wanted)
     message.full = session.sent is None
     message.set.extend(changed)

@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from swarm_manager.api.auth import FORWARDED_NODE, FORWARDED_ROLE, Caller
 from swarm_manager.api.peers import PeerChannels
 from swarm_manager.api.rules import Rule
-from swarm_manager.errors import ManagerError, NotLeaderError, UnavailableError
+from swarm_manager.errors import JournalFullError, ManagerError, NotLeaderError, UnavailableError
 
 NO_LEADER_AFTER_S = 3.0
 _RETRY_S = 0.05
@@ -48,8 +48,8 @@ class Leadership(Protocol):
     def leader_address(self) -> str | None:
         """The API address of another manager that leads; None: nobody known, or this one."""
 
-    def explain_no_leader(self) -> str:
-        """One sentence: how many managers are reachable, and what a quorum is."""
+    def no_leader(self) -> UnavailableError | JournalFullError:
+        """Why nobody leads: how many managers are reachable and what a quorum is, or this one's full disk."""
 
     async def changed(self) -> None:
         """Return when any of these answers may have changed."""
@@ -88,7 +88,7 @@ class Forwarder:
             return (await local(request, context)).SerializeToString()
         address = self._leadership.leader_address()
         if address is None or who.forwarded:
-            raise NotLeaderError(self._leadership.explain_no_leader())
+            raise NotLeaderError(str(self._leadership.no_leader()))
         return await self._pass_on(address, rule, request, who, context)
 
     async def _pass_on(self, address: str, rule: Rule, request: Message, who: Caller, context: Any) -> bytes:
@@ -115,10 +115,8 @@ class Forwarder:
         await asyncio.wait({change}, timeout=min(_RETRY_S, limit_s) if known else max(0.0, limit_s))
         change.cancel()
 
-    def _final(self, error: UnavailableError) -> UnavailableError:
-        if self._leadership.leads():
-            return error
-        return UnavailableError(self._leadership.explain_no_leader())
+    def _final(self, error: UnavailableError) -> UnavailableError | JournalFullError:
+        return error if self._leadership.leads() else self._leadership.no_leader()
 
 
 async def _outcome(call: Any) -> bytes:

@@ -51,18 +51,6 @@ def with_manager_status(node: Node, view: View, raft: RaftView) -> Node:
     return shown
 
 
-def explain_no_leader(raft: RaftView) -> str:
-    """Why no request can be served now, in one sentence."""
-    voters = [member for member in raft.members.values() if member.voter]
-    if not voters:
-        return "No manager leads: this manager has not joined the others yet."
-    reachable = sum(1 for member in voters if member.node_id == raft.node_id or member.reachable)
-    return (
-        f"No manager leads: {reachable} of {len(voters)} managers are reachable from {raft.node_id}; "
-        f"a quorum is {raft.quorum}."
-    )
-
-
 def refuse_losing_quorum(view: View, raft: RaftView, node_id: str, verb: str) -> None:
     """Raise RefusedError when the cluster could not work without this manager."""
     member = raft.members.get(node_id)

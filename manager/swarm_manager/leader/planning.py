@@ -18,7 +18,7 @@ from swarm_api.ids import new_id
 from swarm_manager.api.proposing import change_set, now_timestamp
 from swarm_manager.core.diff import dirty_ids
 from swarm_manager.core.machine import Committed
-from swarm_manager.core.planner import ALL, All, Dirty, Plan, plan
+from swarm_manager.core.planner import ALL, Agenda, All, Dirty, Plan, plan
 from swarm_manager.core.times import ns
 from swarm_manager.errors import OutcomeUnknownError, TooOldError
 from swarm_manager.ports import Store
@@ -34,13 +34,13 @@ class Planning:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._dirty: set[str] | All = ALL
-        self._wakes_ns: dict[str, int] = {}
+        self._agenda = Agenda()
         self._woken = asyncio.Event()
         self._ids: Iterator[str] = iter(new_id, "")
 
     async def run(self, term: int) -> None:
         """Plan until cancelled."""
-        self._dirty, self._wakes_ns = ALL, {}
+        self._dirty, self._agenda = ALL, Agenda()
         self._woken.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen())
@@ -72,8 +72,8 @@ class Planning:
                 await self._plan(dirty, term)
 
     async def _wait(self) -> None:
-        due_ns = min(self._wakes_ns.values(), default=None)
-        timeout_s = None if due_ns is None else max(0.0, (due_ns - time.time_ns()) / 1e9)
+        due = self._agenda.next_at()
+        timeout_s = None if due is None else max(0.0, (ns(due) - time.time_ns()) / 1e9)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), timeout_s)
         self._woken.clear()
@@ -83,20 +83,14 @@ class Planning:
         self._dirty = set()
         if isinstance(dirty, All):
             return ALL
-        now_ns = time.time_ns()
-        return set(dirty) | {object_id for object_id, due_ns in self._wakes_ns.items() if due_ns <= now_ns}
+        return set(dirty) | self._agenda.due(now_timestamp())
 
     async def _plan(self, dirty: Dirty, term: int) -> None:
         decided = plan(self._store.snapshot, now_timestamp(), dirty, self._ids)
         if not await self._commit(decided, term):
             self._mark(dirty)
             return
-        if isinstance(dirty, All):
-            self._wakes_ns.clear()
-        else:
-            for object_id in dirty:
-                self._wakes_ns.pop(object_id, None)
-        self._wakes_ns.update({object_id: ns(due) for object_id, due in decided.wakes.items()})
+        self._agenda.note(decided)
 
     async def _commit(self, decided: Plan, term: int) -> bool:
         """Whether all of it is in the state; what is not was decided on a state that is no longer."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from swarm_manager.errors import ManagerError, UnavailableError
+from swarm_manager.errors import JournalFullError, ManagerError, UnavailableError
 
 _log = structlog.get_logger("leader")
 Loop = Callable[[int], Awaitable[None]]  # given the term; runs until it is cancelled
@@ -78,13 +78,19 @@ async def _kept_alive(name: str, loop: Loop, term: int) -> None:
     while True:
         try:
             await loop(term)
-            return
-        except UnavailableError as error:
-            # Leadership or quorum was lost for a moment: no fault of the loop.
-            _log.info("a control loop waits", loop=name, why=str(error))
         except Exception as error:
-            _log.exception("a control loop failed and starts again", loop=name)
-            failures.append(time.monotonic())
+            if _is_for_want_of_quorum(error):
+                _log.info("a control loop waits", loop=name, why=str(error))
+            else:
+                _log.exception("a control loop failed and starts again", loop=name)
+                failures.append(time.monotonic())
             if len(failures) == _MAX_FAILURES and failures[-1] - failures[0] < _WITHIN_S:
                 raise LoopBrokenError(f"The control loop {name} keeps failing ({error!r}).") from error
         await asyncio.sleep(_PAUSE_S)
+
+
+def _is_for_want_of_quorum(error: Exception) -> bool:
+    """Leadership, quorum or the disk is lost for now: no fault of the loop."""
+    if isinstance(error, ExceptionGroup):
+        return all(_is_for_want_of_quorum(inner) for inner in error.exceptions)
+    return isinstance(error, UnavailableError | JournalFullError)

@@ -7,7 +7,7 @@ from swarm_api.objects_pb2 import Node, ObjectKind
 
 from swarm_manager.api.sessions import Sessions
 from swarm_manager.core.diff import Event
-from swarm_manager.core.dispatch.assignments import affected_nodes
+from swarm_manager.core.dispatch import affected_nodes
 from swarm_manager.errors import DeniedError, TooOldError
 from swarm_manager.events import Batch
 from swarm_manager.ports import Store
