@@ -17,7 +17,7 @@ PROGRAMS: Mapping[str, str] = {
     "dockerd": "docker.io",
     "containerd": "containerd",
     "runc": "runc",
-    "docker-init": "docker.io and tini",
+    "docker-init": "docker.io",
     "ip": "iproute2",
     "nft": "nftables",
     "iptables": "iptables",
@@ -25,6 +25,7 @@ PROGRAMS: Mapping[str, str] = {
     "nsenter": "util-linux",
     "unshare": "util-linux",
     "mkfs.ext4": "e2fsprogs",
+    "mount": "mount",
 }
 # Loaded when they can be; kernels that have them built in (or load them on demand) do not need it.
 MODULES = ("overlay", "bridge", "br_netfilter", "veth", "vxlan", "loop", "nf_nat", "xt_conntrack", "nft_numgen")
@@ -46,8 +47,8 @@ def check() -> None:
     check_machine()
     missing = sorted({package for program, package in PROGRAMS.items() if not find(program)})
     if missing:
-        words = " ".join(missing).replace(" and ", " ")
-        raise RequirementMissing(f"{', '.join(missing)} is missing: apt-get install {words} (or run scripts/setup)")
+        packages = " ".join(missing)
+        raise RequirementMissing(f"these packages are missing: apt-get install {packages} (or run scripts/setup)")
     _load_modules()
     if not Path("/proc/sys/net/bridge").exists():
         raise RequirementMissing(
