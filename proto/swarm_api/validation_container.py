@@ -58,7 +58,7 @@ def _environment(spec: ContainerSpec) -> Iterator[str]:
 
 def _process(spec: ContainerSpec) -> Iterator[str]:
     if spec.stop_signal and not is_signal(spec.stop_signal):
-        yield f"task.container.stop_signal {spec.stop_signal!r} is not a signal; use a name such as SIGTERM, or a number."
+        yield f"task.container.stop_signal {spec.stop_signal!r} is no signal; use a name such as SIGTERM, or a number."
     yield from duration_problems("task.container", stop_grace_period=spec.stop_grace_period)
     if spec.dir and not spec.dir.startswith("/"):
         yield f"task.container.dir {spec.dir!r} is not an absolute path."

@@ -1,6 +1,7 @@
 """Checks of networks and of the address pools they are cut from."""
 
 import ipaddress
+import itertools
 from collections.abc import Iterator
 
 from swarm_api.naming import INGRESS_NETWORK
@@ -63,7 +64,7 @@ def cluster_network_problems(spec: ClusterSpec) -> Iterator[str]:
         elif spec.subnet_prefix_length and pool.prefixlen > spec.subnet_prefix_length:
             yield f"address_pools has {text}, which is smaller than one subnet (/{spec.subnet_prefix_length})."
     known = sorted(pool for _, pool in pools if pool is not None)
-    for one, other in zip(known, known[1:], strict=False):
+    for one, other in itertools.pairwise(known):
         if one.overlaps(other):
             yield f"address_pools has {one} and {other}, which overlap."
     if spec.subnet_prefix_length and not _SMALLEST_PREFIX <= spec.subnet_prefix_length <= _LARGEST_PREFIX:

@@ -5,12 +5,14 @@ between any two indexes.
 """
 
 import ipaddress
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 
 from swarm_api.objects_pb2 import Network, Task
 from swarm_api.states import state_name
 from swarm_api.types_pb2 import TaskState
+
 from swarm_manager.core.allocate.addresses import address_number, usable_range
 from swarm_manager.core.draft import Draft, is_assigned, is_live, published_ports
 from swarm_manager.core.kinds import KINDS, Stored, is_leaving, name_of
@@ -99,7 +101,7 @@ def _given(view: View, network: Network) -> Iterator[str]:
 
 def _subnets(view: View) -> Iterator[str]:
     subnets = sorted(ipaddress.IPv4Network(n.subnet) for n in view.networks.values() if n.subnet)
-    for one, other in zip(subnets, subnets[1:], strict=False):
+    for one, other in itertools.pairwise(subnets):
         if one.overlaps(other):
             yield f"The subnets {one} and {other} overlap."
 
