@@ -64,26 +64,17 @@ class Reports:
             await self._arrived.wait()
             await asyncio.sleep(GATHER_S)
             self._arrived.clear()
-            for batch in self._batches():
-                await self._settle(batch, term)
+            gathered, self._gathered = self._gathered, {}
+            try:
+                for batch in _batches(gathered):
+                    await self._settle(batch, term)
+            finally:  # whatever happened, nobody waits for ever
+                _fail(gathered, NotLeaderError("The report was not committed; report again."))
 
     def abandon(self, reason: ManagerError) -> None:
         """This manager does not lead any more: whoever waits reports again to the new leader."""
         gathered, self._gathered = self._gathered, {}
         _fail(gathered, reason)
-
-    def _batches(self) -> list[dict[str, _FromNode]]:
-        gathered, self._gathered = self._gathered, {}
-        batches: list[dict[str, _FromNode]] = []
-        size_bytes = _BATCH_SIZE_BYTES
-        for node_id, node in gathered.items():
-            own_bytes = sum(report.ByteSize() for report in node.reports)
-            if size_bytes + own_bytes > _BATCH_SIZE_BYTES:
-                batches.append({})
-                size_bytes = 0
-            batches[-1][node_id] = node
-            size_bytes += own_bytes
-        return batches
 
     async def _settle(self, batch: dict[str, _FromNode], term: int) -> None:
         try:
@@ -115,6 +106,19 @@ class Reports:
                 _log.error("a report was refused", reason=outcome.reason)
                 raise RefusedError(outcome.reason)
         raise OutcomeUnknownError("The report could not be committed; report again.")
+
+
+def _batches(gathered: dict[str, _FromNode]) -> list[dict[str, _FromNode]]:
+    batches: list[dict[str, _FromNode]] = []
+    size_bytes = 0
+    for node_id, node in gathered.items():
+        own_bytes = sum(report.ByteSize() for report in node.reports)
+        if not batches or size_bytes + own_bytes > _BATCH_SIZE_BYTES:
+            batches.append({})
+            size_bytes = 0
+        batches[-1][node_id] = node
+        size_bytes += own_bytes
+    return batches
 
 
 def _merged(view: View, batch: dict[str, _FromNode]) -> list[Change]:
