@@ -220,6 +220,7 @@ class RaftCore(RaftEngine):
         """Append to the log as the leader; its index.  Counts for the commit only once it is synced."""
         index = self.journal.last_index + 1
         self.journal.add(command, index, self.term)
+        self.wake_soon()  # a manager alone gets no acknowledgement that would wake it to commit
         return index
 
     # ------------------------------------------------------------------------------------- messages
@@ -288,6 +289,7 @@ class RaftCore(RaftEngine):
                 f"the snapshot at entry {snapshot.last[1]} could not be loaded into the state machine: "
                 "see the log above for the cause"
             )
+        self.commit_index = max(self.commit_index, snapshot.last[1])  # whatever is in a snapshot is committed
         self.journal.rebase(snapshot.membership)
         self._bytes_at_snapshot = self.journal.bytes_added
 
