@@ -1,0 +1,62 @@
+"""Addresses as people and certificates of the cluster write them: `host:port`."""
+
+import ipaddress
+import socket
+
+from swarm_api.defaults import API_PORT
+
+from swarm_worker.errors import JoinError
+
+
+def with_port(address: str, what: str) -> str:
+    """`address` with the API's port where it names none; JoinError when it is no address."""
+    host, port = split(address, what)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split(address: str, what: str = "address") -> tuple[str, int]:
+    """(host, port) of `host`, `host:port`, `v6` or `[v6]:port`; JoinError names `what` when it is none of them."""
+    text = address.strip()
+    if _is_v6(text):
+        return text, API_PORT
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host, port = text, str(API_PORT)
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdigit() or not 0 < int(port) < 65535 or "/" in host:
+        raise JoinError(f"{address!r} is no {what}: write HOST or HOST:PORT, for example 10.0.0.1:{API_PORT}.")
+    return host, int(port)
+
+
+def local_address_towards(remote_host: str, port: int) -> str:
+    """The local address this machine's packets to `remote_host` leave from. JoinError when there is no way there."""
+    try:
+        family, kind, proto, _, target = socket.getaddrinfo(remote_host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, proto) as probe:
+            probe.connect(target)  # sends nothing: UDP
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise JoinError(
+            f"The address of this machine towards {remote_host} cannot be found ({error.strerror or error}): "
+            "give it with --advertise-addr."
+        ) from error
+
+
+def check_local(address: str) -> None:
+    """Raise JoinError when other nodes could not reach this machine by `address`."""
+    host, _ = split(address, "advertise address")
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return
+    if ip.is_unspecified:
+        raise JoinError(
+            f"{host} is no address that other nodes can reach: give this machine's own with --advertise-addr."
+        )
+
+
+def _is_v6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False

@@ -1,0 +1,102 @@
+"""This node's certificate: renewed well before it ends, and whenever the node is to have another role.
+
+A renewed certificate is on disk before anybody uses it. Connections that are open stay open; new ones use it.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import grpc
+import structlog
+from swarm_api.ca_pb2 import IssueNodeCertificateResponse, RenewNodeCertificateRequest
+from swarm_api.ca_pb2_grpc import CaStub
+from swarm_api.identity import NodeCredentials, load_certificate, new_key_and_csr, utc_now
+from swarm_api.types_pb2 import NodeRole
+
+from swarm_worker.channels import open_channel
+from swarm_worker.errors import WorkerError
+from swarm_worker.identity import NodeIdentity, role_name
+
+EARLIEST, LATEST = 0.5, 0.8  # of its validity: nodes that joined together do not all come at once
+RETRY_S = (1.0, 300.0)  # first and longest pause after a failure
+CALL_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class RenewalError(WorkerError):
+    """No manager gave a new certificate."""
+
+
+class Certificates:
+    """Keeps the node's certificate valid, and in the role the cluster wants."""
+
+    def __init__(self, identity: NodeIdentity, renewed: Callable[[], None]) -> None:
+        """`renewed` is called after each renewal."""
+        self._identity = identity
+        self._renewed = renewed
+        self._wanted_role = identity.node.role
+        self._wake = asyncio.Event()
+
+    def want_role(self, role: "NodeRole.ValueType") -> None:
+        """The cluster wants this role of the node."""
+        self._wanted_role = role_name(role)
+        if self._wanted_role != self._identity.node.role:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        pause_s = RETRY_S[0]
+        while True:
+            await self._until_due()
+            try:
+                await self._renew()
+            except RenewalError as error:
+                log.warning("the certificate could not be renewed", reason=str(error), retry_in_s=pause_s)
+            else:
+                self._renewed()
+                if self._wanted_role == self._identity.node.role:
+                    pause_s = RETRY_S[0]
+                    continue
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, RETRY_S[1])
+
+    async def _until_due(self) -> None:
+        """Wait until it is time, or another role is wanted."""
+        self._wake.clear()
+        if self._wanted_role != self._identity.node.role:
+            return
+        try:
+            async with asyncio.timeout(max(0.0, _left_s(self._identity.credentials))):
+                await self._wake.wait()
+        except TimeoutError:
+            log.info("time to renew the certificate")
+
+    async def _renew(self) -> None:
+        key_pem, csr_pem = new_key_and_csr()
+        answer = await self._ask(RenewNodeCertificateRequest(csr_pem=csr_pem))
+        credentials = NodeCredentials(answer.ca_pem, answer.certificate_pem, key_pem)
+        await asyncio.to_thread(self._identity.replace, credentials, tuple(peer.address for peer in answer.managers))
+        log.info("certificate renewed", role=self._identity.node.role)
+
+    async def _ask(self, request: RenewNodeCertificateRequest) -> IssueNodeCertificateResponse:
+        """The answer of the first manager that gives one: any of them passes it on to the leader."""
+        reasons = []
+        for address in self._identity.manager_addresses():
+            channel = open_channel(address, self._identity.credentials)
+            try:
+                return await CaStub(channel).RenewNodeCertificate(request, timeout=CALL_S)
+            except grpc.aio.AioRpcError as error:
+                reasons.append(f"{address}: {error.details() or error.code().name}")
+            finally:
+                await channel.close(None)
+        raise RenewalError("; ".join(reasons) or "no manager's address is known")
+
+
+def _left_s(credentials: NodeCredentials) -> float:
+    """Seconds until the certificate should be renewed."""
+    certificate = load_certificate(credentials.certificate_pem)
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    share = random.uniform(EARLIEST, LATEST)  # noqa: S311 - spreads the nodes, hides nothing
+    return (begin + (end - begin) * share - utc_now()).total_seconds()

@@ -1,0 +1,138 @@
+"""This machine as a node: everything that runs while it is one.
+
+    agent         runs the tasks                     session       keeps in touch with the leader
+    certificates  keeps the certificate valid        supervisor    keeps the manager running, on a manager node
+
+A role changes by its certificate: the leader says which role it wants, a certificate with that role is fetched, and
+then the manager is started, or stopped and its data removed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import grpc
+import structlog
+from swarm_api.raft_pb2 import RaftLeaveRequest
+from swarm_api.raft_pb2_grpc import RaftMembershipStub
+from swarm_api.specs_pb2 import NodeSpec
+
+from swarm_worker.addresses import split
+from swarm_worker.agent import Agent
+from swarm_worker.certificates import Certificates
+from swarm_worker.channels import ChannelPool, open_channel
+from swarm_worker.config import Config
+from swarm_worker.errors import ManagerError
+from swarm_worker.files import TaskFiles
+from swarm_worker.identity import NodeIdentity
+from swarm_worker.networking import Network
+from swarm_worker.runtime import Runtime
+from swarm_worker.session import Session
+from swarm_worker.storage import NodeFile, NodeStore
+from swarm_worker.supervisor import Supervisor, manager_command
+
+LEAVE_RAFT_S = 10.0
+
+#: Makes what runs containers and joins them, for a node.
+EngineFactory = Callable[[Config, NodeFile], tuple[Runtime, Network]]
+
+log = structlog.get_logger(__name__)
+
+
+class Member:
+    """A node at work. Belongs to the loop that calls `run`."""
+
+    def __init__(self, config: Config, store: NodeStore, identity: NodeIdentity, engine: EngineFactory) -> None:
+        self.identity = identity
+        self._config = config
+        self._store = store
+        node = identity.node
+        runtime, network = engine(config, node)
+        self.agent = Agent(
+            runtime, network, store, TaskFiles(config.run_dir), node_id=node.node_id, cluster_id=node.cluster_id
+        )
+        self.session = Session(
+            self.agent,
+            ChannelPool(lambda address: open_channel(address, identity.credentials)),
+            tuple(identity.manager_addresses()),
+            node_address=split(node.advertise_address)[0],
+            on_managers=self._on_managers,
+            on_node=self._on_node,
+        )
+        self.supervisor: Supervisor | None = None
+        self._certificates = Certificates(identity, self._on_renewed)
+        self._group = asyncio.TaskGroup()
+        self._session_task: asyncio.Task[None] | None = None
+        self._supervising: asyncio.Task[None] | None = None
+
+    @property
+    def manager_state(self) -> str:
+        """Of the manager on this node, for people; empty when there is none."""
+        return self.supervisor.state if self.supervisor else ""
+
+    async def run(self) -> None:
+        """Work until cancelled. Containers run on; the manager is stopped."""
+        async with self._group:
+            self._match_role()
+            self._group.create_task(self.agent.run(), name="agent")
+            self._group.create_task(self._certificates.run(), name="certificates")
+            self._session_task = self._group.create_task(self.session.run(), name="session")
+
+    # --------------------------------------------------------------------------------------------- role
+
+    def _on_managers(self, addresses: tuple[str, ...]) -> None:
+        self._spawn(asyncio.to_thread(self.identity.learn_managers, addresses))
+
+    def _on_node(self, spec: NodeSpec) -> None:
+        self._certificates.want_role(spec.role)
+
+    def _on_renewed(self) -> None:
+        self._match_role()
+        self.session.renew()
+
+    def _match_role(self) -> None:
+        """Have a manager running exactly if the certificate is a manager's."""
+        if self.identity.node.is_manager and self.supervisor is None:
+            self.supervisor = self._new_supervisor()
+            self._supervising = self._group.create_task(self.supervisor.run(), name="manager")
+        elif not self.identity.node.is_manager and self.supervisor is not None:
+            log.info("this node is no manager any more")
+            self._spawn(self._end_manager())
+
+    def _new_supervisor(self) -> Supervisor:
+        config = self._config
+        command = [*manager_command(), "run", "--state-dir", str(config.state_dir), "--run-dir", str(config.run_dir)]
+        if config.config_file:
+            command += ["--config", str(config.config_file)]
+        return Supervisor(command, self._store.log_dir / "manager.log", config.run_dir / "manager.pid")
+
+    async def _end_manager(self) -> None:
+        task, self._supervising, self.supervisor = self._supervising, None, None
+        if task:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await asyncio.to_thread(self._store.forget_manager)
+
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
+        self._group.create_task(work)
+
+    # -------------------------------------------------------------------------------------------- leaving
+
+    async def leave_raft(self) -> None:
+        """Take this node's manager out of Raft. ManagerError: it cannot be, and why."""
+        if not self.identity.node.is_manager:
+            return
+        async with grpc.aio.insecure_channel(f"unix:{self._config.manager_socket}") as channel:
+            request = RaftLeaveRequest(node_id=self.identity.node.node_id)
+            try:
+                await RaftMembershipStub(channel).Leave(request, timeout=LEAVE_RAFT_S)
+            except grpc.aio.AioRpcError as error:
+                raise ManagerError(error.details() or error.code().name) from error
+
+    async def leave_tasks(self, timeout_s: float) -> bool:
+        """Say goodbye to the leader, then stop and remove all tasks; whether all were gone in time."""
+        if self._session_task:
+            self._session_task.cancel()
+        return await self.agent.drain(timeout_s)

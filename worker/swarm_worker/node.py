@@ -1,0 +1,230 @@
+"""What this machine is - nothing yet, or a node - and how it becomes the one or the other."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+
+import structlog
+from swarm_api.identity import CertificateError
+from swarm_api.node_pb2 import InitRequest, InitResponse, JoinRequest, JoinResponse, StatusResponse
+from swarm_api.types_pb2 import NodeAvailability, NodeRole
+
+from swarm_worker import joining
+from swarm_worker.addresses import check_local, local_address_towards, split, with_port
+from swarm_worker.config import Config
+from swarm_worker.errors import ManagerError, NodeStateError, StateError
+from swarm_worker.identity import NodeIdentity
+from swarm_worker.member import EngineFactory, Member
+from swarm_worker.storage import NodeFile, NodeStore
+from swarm_worker.supervisor import manager_command
+
+INIT_S = 30.0  # for the program that makes the first state
+LEAD_S = 20.0  # for the first manager to lead
+CONNECT_S = 5.0  # after joining: that long the answer waits for the node to be ready
+DRAIN_S = 60.0  # for all containers of a node that leaves
+RESTART_S = 1.0
+_DOCUMENTATION_NET = "192.0.2.1"  # reached by nobody: asks for the way out only
+
+log = structlog.get_logger(__name__)
+
+
+class Node:
+    """The life of this machine as far as the cluster is concerned."""
+
+    def __init__(self, config: Config, engine: EngineFactory) -> None:
+        self._config = config
+        self._engine = engine
+        self._store = NodeStore(config.state_dir)
+        self._changing = asyncio.Lock()
+        self.member: Member | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Go to work, if this machine is a node. StateError: what is on disk cannot be used."""
+        identity = NodeIdentity.load(self._store)
+        if identity is None:
+            log.info("not part of a cluster: waiting for 'swarm-cli init' or 'swarm-cli join'")
+        else:
+            self._begin(identity)
+
+    async def stop(self) -> None:
+        """Stop working. Containers run on."""
+        task, self._running, self.member = self._running, None, None
+        if task:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def status(self) -> StatusResponse:
+        """What this machine is and does at the moment."""
+        member = self.member
+        if member is None:
+            return StatusResponse()
+        node = member.identity.node
+        return StatusResponse(
+            node_id=node.node_id,
+            cluster_id=node.cluster_id,
+            role=NodeRole.MANAGER if node.is_manager else NodeRole.WORKER,
+            connected=member.session.connected.is_set(),
+            leader_address=member.session.leader,
+            manager_state=member.manager_state,
+            engine_error=member.agent.description.engine_error,
+            managers=node.managers,
+            tasks=member.agent.task_count,
+            last_error=member.session.last_error,
+        )
+
+    # ----------------------------------------------------------------------------------------- becoming
+
+    async def init(self, request: InitRequest) -> InitResponse:
+        """Make a new cluster with this machine as its first manager."""
+        async with self._changing:
+            self._refuse_if_node()
+            made = await self._create_cluster(request)
+            self.start()
+            await self._until_leading()
+            return InitResponse(**made)
+
+    async def join(self, request: JoinRequest) -> JoinResponse:
+        """Become a node of the cluster the token is for."""
+        async with self._changing:
+            self._refuse_if_node()
+            addresses = [with_port(address, "manager address") for address in request.remote_addresses]
+            advertise = self._advertised(request.advertise_address, addresses[0] if addresses else "")
+            availability: NodeAvailability.ValueType = request.availability
+            issued = await joining.join(request.token, addresses, socket.gethostname(), availability)
+            await asyncio.to_thread(self._save, issued, advertise, request.listen_address)
+            self.start()
+            await self._until_connected(CONNECT_S)
+            answer = issued.answer
+            return JoinResponse(node_id=answer.node_id, cluster_id=answer.cluster_id, role=answer.role)
+
+    def _refuse_if_node(self) -> None:
+        if self.member is not None or self._store.load_node() is not None:
+            raise NodeStateError("This machine is a node already: 'swarm-cli leave' first, to make it one anew.")
+
+    async def _create_cluster(self, request: InitRequest) -> dict[str, str]:
+        advertise = self._advertised(request.advertise_address, "")
+        command = [*manager_command(), "init", "--state-dir", str(self._config.state_dir)]
+        command += ["--advertise-address", advertise]
+        command += ["--availability", NodeAvailability.Name(request.availability).lower()]
+        optional = {
+            "--config": self._config.config_file,
+            "--listen-address": request.listen_address and with_port(request.listen_address, "listen address"),
+            "--name": request.name,
+            "--subnet-prefix-length": request.subnet_prefix_length,
+            "--vxlan-port": request.vxlan_port,
+        }
+        for flag, value in optional.items():
+            command += [flag, str(value)] if value else []
+        for pool in request.address_pools:
+            command += ["--address-pool", pool]
+        return await _answer_of(command)
+
+    def _advertised(self, address: str, remote: str) -> str:
+        if address:
+            check_local(address)
+            return with_port(address, "advertise address")
+        host, port = split(remote) if remote else (_DOCUMENTATION_NET, 9)
+        return with_port(local_address_towards(host, port), "advertise address")
+
+    def _save(self, issued: joining.Issued, advertise: str, listen: str) -> None:
+        answer = issued.answer
+        try:
+            role = issued.credentials.identity().role
+        except CertificateError as error:
+            raise NodeStateError(
+                f"The manager at {issued.manager} gave a certificate that is no good: {error}."
+            ) from error
+        managers = tuple(peer.address for peer in answer.managers) or (issued.manager,)
+        node = NodeFile(
+            answer.node_id, answer.cluster_id, role, advertise, listen and with_port(listen, "listen address")
+        )
+        issued.credentials.save(self._store.node_dir)
+        self._store.save_node(node.with_managers(managers))
+
+    async def _until_leading(self) -> None:
+        await self._until_connected(LEAD_S)
+        member = self.member
+        if member and not member.session.connected.is_set():
+            words = member.supervisor.last_words() if member.supervisor else member.session.last_error
+            raise ManagerError(
+                f"The cluster was made, but its manager does not lead after {LEAD_S:.0f} s ({words}); see "
+                f"{self._store.log_dir / 'manager.log'}."
+            )
+
+    async def _until_connected(self, timeout_s: float) -> None:
+        if self.member:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self.member.session.connected.wait()
+
+    # ------------------------------------------------------------------------------------------- leaving
+
+    async def leave(self, *, force: bool) -> None:
+        """Stop this node's containers and manager, remove its identity."""
+        async with self._changing:
+            member = self.member
+            if member is None:
+                await self._forget(force=force)
+                return
+            await self._leave_raft(member, force=force)
+            drained = await member.leave_tasks(DRAIN_S if member.agent.engine_up else 0.0)
+            if not drained:
+                log.warning("left with containers that could not be removed")
+            await self.stop()
+            await asyncio.to_thread(self._store.forget_everything)
+
+    async def _forget(self, *, force: bool) -> None:
+        """Remove an identity that cannot be used."""
+        try:
+            node = self._store.load_node()
+        except StateError:
+            node = None
+            if not force:
+                raise
+        if node is None and not force:
+            raise NodeStateError("This machine is not part of a cluster.")
+        await asyncio.to_thread(self._store.forget_everything)
+
+    async def _leave_raft(self, member: Member, *, force: bool) -> None:
+        try:
+            await member.leave_raft()
+        except ManagerError as error:
+            if not force:
+                raise ManagerError(f"{error} Use --force to leave all the same.") from error
+            log.warning("leaving by force", reason=str(error))
+
+    # ----------------------------------------------------------------------------------------- at work
+
+    def _begin(self, identity: NodeIdentity) -> None:
+        self.member = Member(self._config, self._store, identity, self._engine)
+        self._running = asyncio.get_running_loop().create_task(self._keep_working(self.member))
+
+    async def _keep_working(self, member: Member) -> None:
+        """Run the member; should it ever fail, say so and begin again: containers are adopted."""
+        while True:
+            try:
+                await member.run()
+            except* Exception:
+                log.exception("the node's work failed; it begins again")
+            await asyncio.sleep(RESTART_S)
+            member = self.member = Member(self._config, self._store, member.identity, self._engine)
+
+
+async def _answer_of(command: list[str]) -> dict[str, str]:
+    """The JSON a program prints; ManagerError with its own words when it fails."""
+    child = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        async with asyncio.timeout(INIT_S):
+            out, err = await child.communicate()
+    except TimeoutError:
+        child.kill()
+        raise ManagerError(f"{command[0]} did not end within {INIT_S:.0f} s.") from None
+    if child.returncode:
+        words = err.decode(errors="replace").strip().splitlines() or [f"it exited with code {child.returncode}"]
+        raise ManagerError(f"The cluster could not be made: {words[-1].removeprefix('swarm-manager: ')}")
+    answer: dict[str, str] = json.loads(out)
+    return answer

@@ -1,0 +1,239 @@
+"""The session with the leader: assignments come in, heartbeats and reports go out.
+
+A session ends when its stream breaks, when two heartbeats in a row go unanswered, when its leader steps down, or when
+something of it was missed; then the next is looked for, at once and with growing pauses while there is no leader.
+Reports wait meanwhile and lose nothing; containers never notice.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+import structlog
+from swarm_api.defaults import HEARTBEAT_PERIOD_S
+from swarm_api.dispatcher_pb2 import (
+    HeartbeatRequest,
+    SessionMessage,
+    SessionRequest,
+    UpdateTaskStatusRequest,
+)
+from swarm_api.dispatcher_pb2_grpc import DispatcherStub
+from swarm_api.objects_pb2 import NodeDescription
+from swarm_api.specs_pb2 import NodeSpec
+
+from swarm_worker.agent import Agent
+from swarm_worker.channels import ChannelPool
+from swarm_worker.core.assignments import Verdict
+from swarm_worker.errors import SessionError
+from swarm_worker.search import NotLeaderError, Search
+
+if TYPE_CHECKING:
+    from swarm_api.dispatcher_pb2_grpc import DispatcherAsyncStub
+
+OPEN_S = 2.0  # for a manager to connect and to send the first message
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 1.0
+STEADY_S = 1.0  # a session that lasted this long was a good one: the next is looked for without delay
+LEADER_KEY = "leader-address"
+BATCH_S = 0.01  # what is reported together within this goes in one request
+BATCH_SIZE = 256
+REPORT_S = 5.0
+HEARTBEAT_TRIES = 2
+SHORTEST_HEARTBEAT_S = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Link:
+    """An open session."""
+
+    address: str
+    stub: "DispatcherAsyncStub"
+    call: "grpc.aio.UnaryStreamCall[SessionRequest, SessionMessage]"
+    first: SessionMessage
+
+    @property
+    def session_id(self) -> str:
+        """The leader's name for it."""
+        return self.first.session_id
+
+
+class Session:
+    """Keeps a session with whoever leads, for as long as `run` runs."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        pool: ChannelPool,
+        managers: tuple[str, ...],
+        *,
+        node_address: str,
+        on_managers: Callable[[tuple[str, ...]], None],
+        on_node: Callable[[NodeSpec], None],
+    ) -> None:
+        """`managers` are API addresses to begin with; `node_address` is where overlay traffic reaches this node."""
+        self._agent = agent
+        self._pool = pool
+        self._managers = managers
+        self._node_address = node_address
+        self._on_managers, self._on_node = on_managers, on_node
+        self._boot_id = random.getrandbits(63)
+        self._described = NodeDescription()  # what the leader knows
+        self._renew = asyncio.Event()
+        self.connected = asyncio.Event()
+        self.leader = ""
+        self.last_error = ""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await self._agent.described.wait()
+        clock, pause_s = asyncio.get_running_loop().time, FIRST_PAUSE_S
+        while True:
+            began = clock()
+            try:
+                await self._serve(await Search(self._open, _discard).run(self._candidates()))
+                pause_s = FIRST_PAUSE_S if clock() - began > STEADY_S else pause_s
+            except SessionError as error:
+                self.last_error = str(error)
+                log.debug("no session", reason=self.last_error, pause_s=pause_s)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the nodes, hides nothing
+            pause_s = min(pause_s * 1.6, LONGEST_PAUSE_S)
+
+    def renew(self) -> None:
+        """Open a new session (the certificate changed); tasks are not touched."""
+        self._renew.set()
+
+    def _candidates(self) -> list[str]:
+        return [address for address in (self.leader, *self._managers) if address]
+
+    # ------------------------------------------------------------------------------------------- opening
+
+    async def _open(self, address: str) -> Link:
+        stub = DispatcherStub(self._pool.to(address))
+        description = self._agent.description
+        request = SessionRequest(description=description, address=self._node_address, boot_id=self._boot_id)
+        call = stub.Session(request)
+        try:
+            async with asyncio.timeout(OPEN_S):
+                first = await call.read()
+        except grpc.aio.AioRpcError as error:
+            raise _refusal(error, address) from error
+        except TimeoutError:
+            call.cancel()
+            await self._pool.drop(address)  # it may be a connection to a machine that is gone
+            raise SessionError(f"the manager at {address} does not answer") from None
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        if not isinstance(first, SessionMessage):
+            raise SessionError(f"the manager at {address} closed the session at once")
+        self._described = description
+        return Link(address, stub, call, first)
+
+    # ------------------------------------------------------------------------------------------- serving
+
+    async def _serve(self, link: Link) -> None:
+        self._renew.clear()
+        try:
+            self._take(link.first)
+            self.leader, self.last_error = link.address, ""
+            self.connected.set()
+            self._agent.news.set()
+            log.info("session opened", manager=link.address, term=link.first.term)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(link), name="assignments")
+                group.create_task(self._beat(link), name="heartbeats")
+                group.create_task(self._report(link), name="reports")
+                group.create_task(self._until_renewed(), name="renewal")
+        except* SessionError as ended:
+            self.last_error = str(ended.exceptions[0])
+            log.info("session ended", manager=link.address, reason=self.last_error)
+        finally:
+            self.connected.clear()
+            link.call.cancel()
+
+    async def _read(self, link: Link) -> None:
+        try:
+            async for message in link.call:
+                self._take(message)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                await self._pool.drop(link.address)
+            raise _refusal(error, link.address) from error
+        raise SessionError(f"the manager at {link.address} closed the session")
+
+    def _take(self, message: SessionMessage) -> None:
+        verdict = self._agent.apply(message)
+        if verdict is Verdict.STALE:
+            raise SessionError("the manager's term is over: another one has led since")
+        if verdict is Verdict.GAP:
+            raise SessionError("an assignment was missed")
+        if message.managers:
+            self._managers = tuple(peer.address for peer in message.managers)
+            self._on_managers(self._managers)
+        if message.HasField("node"):
+            self._on_node(message.node)
+
+    async def _until_renewed(self) -> None:
+        await self._renew.wait()
+        await self._pool.close()
+        raise SessionError("the certificate was renewed")
+
+    async def _beat(self, link: Link) -> None:
+        period_s = link.first.heartbeat_period.ToTimedelta().total_seconds() or HEARTBEAT_PERIOD_S
+        request, missed = HeartbeatRequest(session_id=link.session_id), 0
+        while True:
+            if not missed:
+                await asyncio.sleep(period_s)
+            try:
+                answer = await link.stub.Heartbeat(request, timeout=max(0.7 * period_s, SHORTEST_HEARTBEAT_S))
+            except grpc.aio.AioRpcError as error:
+                missed += 1
+                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or missed >= HEARTBEAT_TRIES:
+                    await self._pool.drop(link.address)
+                    raise _refusal(error, link.address) from error
+                continue
+            missed = 0
+            period_s = answer.period.ToTimedelta().total_seconds() or period_s
+
+    # ----------------------------------------------------------------------------------------- reporting
+
+    async def _report(self, link: Link) -> None:
+        while True:
+            await self._agent.news.wait()
+            await asyncio.sleep(BATCH_S)
+            self._agent.news.clear()
+            await self._send_reports(link)
+
+    async def _send_reports(self, link: Link) -> None:
+        """Send all there is; what is not acknowledged is sent again, in this session or the next."""
+        agent = self._agent
+        while True:
+            reports, description = agent.reports.batch(BATCH_SIZE), agent.description
+            news = description if description != self._described else None
+            if not reports and news is None:
+                return
+            request = UpdateTaskStatusRequest(session_id=link.session_id, reports=reports, description=news)
+            try:
+                await link.stub.UpdateTaskStatus(request, timeout=REPORT_S)
+            except grpc.aio.AioRpcError as error:
+                raise _refusal(error, link.address) from error
+            agent.reports.acknowledge(reports)
+            self._described = description
+
+
+async def _discard(link: Link) -> None:
+    link.call.cancel()
+
+
+def _refusal(error: grpc.aio.AioRpcError, address: str) -> SessionError:
+    text = error.details() or error.code().name
+    if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+        trailers = grpc.aio.Metadata(*(error.trailing_metadata() or ()))  # type: ignore[arg-type]  # of pairs, indeed
+        leader = trailers.get(LEADER_KEY) or ""
+        return NotLeaderError(f"{address}: {text}", leader if isinstance(leader, str) else leader.decode())
+    return SessionError(f"{address}: {text}")
