@@ -35,7 +35,7 @@ def quiet_option(command: _Command) -> _Command:
     return click.option("--quiet", "-q", is_flag=True, help="Print ids only.")(command)
 
 
-def filter_option(known: Sequence[str]) -> Callable[[_Command], _Command]:
+def filter_option(known: Sequence[str], *, has_short: bool = True) -> Callable[[_Command], _Command]:
     """`--filter KEY=VALUE`, several times; the value arrives as {key: [values]}."""
 
     def parse(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, list[str]]:
@@ -49,8 +49,7 @@ def filter_option(known: Sequence[str]) -> Callable[[_Command], _Command]:
         return filters
 
     return click.option(
-        "--filter",
-        "-f",
+        *(("--filter", "-f") if has_short else ("--filter",)),
         "filters",
         multiple=True,
         callback=parse,

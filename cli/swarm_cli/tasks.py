@@ -16,10 +16,19 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def task_options(command: _Command) -> _Command:
-    """`--all`, `--no-trunc`, `--quiet`, `--filter` of commands that show tasks."""
+    """`--running`, `--no-trunc`, `--quiet`, `--filter` of commands that show tasks."""
+    return _task_options(command, has_short=True)
+
+
+def project_task_options(command: _Command) -> _Command:
+    """The same where `-f` is the compose file."""
+    return _task_options(command, has_short=False)
+
+
+def _task_options(command: _Command, *, has_short: bool) -> _Command:
     command = click.option("--no-trunc", is_flag=True, help="Whole ids, images and reasons.")(command)
     command = click.option("--running", is_flag=True, help="Only tasks that are wanted to run.")(command)
-    command = filter_option(("id", "name", "node", "desired-state"))(command)
+    command = filter_option(("id", "name", "node", "desired-state"), has_short=has_short)(command)
     return quiet_option(command)
 
 

@@ -22,7 +22,7 @@ def wait_for(session: Session, service_ids: Sequence[str], wait: Wait) -> None:
     """Until all have converged; NotConvergedError when that takes too long."""
     if wait.detach or not service_ids:
         return
-    with progress(quiet=wait.quiet) as shown:
+    with progress(quiet=wait.quiet or session.format != "table") as shown:
         session.client.wait_converged(
             list(service_ids),
             timeout_s=wait.timeout_s or None,

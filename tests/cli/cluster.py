@@ -5,6 +5,7 @@ It answers as a manager does - names, prefixes, request ids, versions, refusals 
 tasks there are, and in which state, the test says (`run`, `put`).
 """
 
+import hashlib
 import queue
 import threading
 from collections.abc import Iterator
@@ -42,7 +43,9 @@ class FakeCluster(ControlServicer):
         with self._lock:
             self.index += 1
             known = self.objects[kind].get(message.id)
-            message.id = message.id or base36(self.index, 25)
+            message.id = message.id or base36(
+                int(hashlib.sha256(str(self.index).encode()).hexdigest(), 16) % 36**25, 25
+            )
             message.meta.version.index = self.index
             if not message.meta.created_at.seconds:
                 message.meta.created_at.seconds = 1_700_000_000 + self.index
@@ -55,6 +58,11 @@ class FakeCluster(ControlServicer):
         with self._lock:
             self.index += 1
             self._tell(kind, self.objects[kind].pop(object_id), api.WatchEvent.REMOVE_OBJECT)
+
+    def _drop_with_tasks(self, kind: str, object_id: str) -> None:
+        for task in [task for task in self.objects["task"].values() if task.service_id == object_id]:
+            self.drop("task", task.id)
+        self.drop(kind, object_id)
 
     def run(self, service: Service, state: TaskState.ValueType = TaskState.RUNNING, err: str = "") -> list[Task]:
         """Give a service as many tasks in this state as it wants."""
@@ -118,7 +126,7 @@ class FakeCluster(ControlServicer):
     def _remove(self, kind: str, request: Any, context: grpc.ServicerContext) -> api.RemoveResponse:
         self._begin(request, context)
         found = self._find(kind, request.id, context)
-        self.drop(kind, found.id)
+        self._drop_with_tasks(kind, found.id)
         return api.RemoveResponse(id=found.id)
 
     def GetInfo(self, request: Any, context: grpc.ServicerContext) -> api.GetInfoResponse:
@@ -309,7 +317,7 @@ class FakeCluster(ControlServicer):
         stack = self._find("stack", request.id, context)
         changes = []
         for service in self._members(stack.annotations.name):
-            self.drop("service", service.id)
+            self._drop_with_tasks("service", service.id)
             changes.append(
                 api.StackChange(
                     kind=ObjectKind.SERVICE, id=service.id, name=_name(service), action=api.StackChange.REMOVED

@@ -47,7 +47,9 @@ def find_files(folder: Path) -> list[str]:
         if (folder / name).is_file():
             overrides = [str(folder / other) for other in _OVERRIDES if (folder / other).is_file()]
             return [str(folder / name), *overrides[:1]]
-    raise ComposeError(f"There is no compose file in {folder} ({', '.join(DEFAULT_FILES)}); name one with -f FILE.")
+    raise ComposeError(
+        f"There is no compose file in {folder.absolute()} ({', '.join(DEFAULT_FILES)}); name one with -f FILE."
+    )
 
 
 def load(

@@ -1,4 +1,7 @@
-"""Progress while services converge: live on a terminal, a line a change when piped."""
+"""Progress while services converge: live on a terminal, a line a change when piped.
+
+It goes to standard error, so that standard output holds what a command answers and nothing else.
+"""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -25,10 +28,14 @@ class Progress(Protocol):
 
 
 def progress(*, quiet: bool) -> Progress:
-    """The right one for standard output."""
+    """The right one for standard error."""
     if quiet:
         return _Silent()
-    return _Live() if sys.stdout.isatty() else _Lines(click.echo)
+    return _Live() if sys.stderr.isatty() else _Lines(_echo)
+
+
+def _echo(line: str) -> None:
+    click.echo(line, err=True)
 
 
 class _Silent:
@@ -61,9 +68,10 @@ class _Live(_Silent):
     """A table that is redrawn in place."""
 
     def __init__(self) -> None:
+        from rich.console import Console
         from rich.live import Live
 
-        self._live: Any = Live(refresh_per_second=12, transient=False)
+        self._live: Any = Live(console=Console(stderr=True, highlight=False), refresh_per_second=12, transient=False)
 
     def __enter__(self) -> Self:
         self._live.__enter__()
