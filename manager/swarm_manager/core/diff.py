@@ -4,7 +4,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from swarm_api.objects_pb2 import ObjectKind, Task
+from swarm_api.objects_pb2 import (
+    CLUSTER,
+    NETWORK,
+    NODE,
+    SERVICE,
+    Task,
+)
 from swarm_api.store_pb2 import ChangeSet
 
 from swarm_manager.core.draft import is_live
@@ -93,4 +99,4 @@ def dirty_ids(happened: Iterable[Event]) -> set[str]:
     return dirty
 
 
-_PLANNED = frozenset({ObjectKind.NODE, ObjectKind.SERVICE, ObjectKind.NETWORK, ObjectKind.CLUSTER})
+_PLANNED = frozenset({NODE, SERVICE, NETWORK, CLUSTER})

@@ -4,9 +4,24 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from immutables import Map
-from swarm_api.objects_pb2 import Cluster, Network, Node, ObjectKind, Service, Task
+from swarm_api.objects_pb2 import (
+    CLUSTER,
+    NETWORK,
+    NODE,
+    SERVICE,
+    TASK,
+    Cluster,
+    Network,
+    Node,
+    Service,
+    Task,
+)
 from swarm_api.store_pb2 import RememberedRequest
-from swarm_api.types_pb2 import PortConfig, TaskState
+from swarm_api.types_pb2 import (
+    ASSIGNED,
+    COMPLETE,
+    PortConfig,
+)
 
 from swarm_manager.core.kinds import KINDS, Stored, is_leaving, name_of
 from swarm_manager.core.nodefacts import NO_LOAD, add_task, facts_of
@@ -58,7 +73,7 @@ class Draft(View):
             self.first_request += 1
 
     def _store(self, kind: int, object_id: str, obj: Stored | None) -> None:
-        if kind == ObjectKind.CLUSTER:
+        if kind == CLUSTER:
             self.cluster = obj if isinstance(obj, Cluster) else None
             return
         plural = KINDS[kind].plural
@@ -66,16 +81,16 @@ class Draft(View):
         setattr(self, plural, objects.delete(object_id) if obj is None else objects.set(object_id, obj))
 
     def _follow(self, kind: int, object_id: str, old: Stored | None, new: Stored | None) -> None:
-        if kind == ObjectKind.TASK:
+        if kind == TASK:
             self._follow_task(old, new)  # type: ignore[arg-type]  # the kind says so
             return
         if KINDS[kind].unique_names:
             self._follow_name(kind, object_id, old, new)
-        if kind == ObjectKind.SERVICE:
+        if kind == SERVICE:
             self._follow_service(old, new)  # type: ignore[arg-type]  # the kind says so
-        elif kind == ObjectKind.NETWORK:
+        elif kind == NETWORK:
             self._follow_network(old, new)  # type: ignore[arg-type]  # the kind says so
-        elif kind == ObjectKind.NODE:
+        elif kind == NODE:
             self._follow_node(object_id, new)  # type: ignore[arg-type]  # the kind says so
 
     def _follow_name(self, kind: int, object_id: str, old: Stored | None, new: Stored | None) -> None:
@@ -198,12 +213,12 @@ class Draft(View):
 
 def is_live(task: Task) -> bool:
     """Whether the task is not over yet, as far as anybody reported."""
-    return task.status.state < TaskState.COMPLETE
+    return task.status.state < COMPLETE
 
 
 def is_assigned(task: Task) -> bool:
     """Whether a node has been settled for the task."""
-    return task.status.state >= TaskState.ASSIGNED
+    return task.status.state >= ASSIGNED
 
 
 def port_key(port: PortConfig) -> str:

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 
 from swarm_api.objects_pb2 import Network, Task
 from swarm_api.states import state_name
-from swarm_api.types_pb2 import TaskState
+from swarm_api.types_pb2 import (
+    RUNNING,
+)
 
 from swarm_manager.core.allocate.addresses import address_number, usable_range
 from swarm_manager.core.draft import Draft, is_assigned, is_live, published_ports
@@ -50,7 +52,7 @@ def index_drift(view: View) -> list[str]:
 
 
 def _is_wanted(task: Task) -> bool:
-    return task.desired_state <= TaskState.RUNNING
+    return task.desired_state <= RUNNING
 
 
 def _backward(before: Task, after: Task) -> Iterator[str]:

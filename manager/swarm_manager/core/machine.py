@@ -18,7 +18,15 @@ from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from swarm_api.defaults import SERVICE_HISTORY_LIMIT
-from swarm_api.objects_pb2 import ObjectKind, Service, SpecRevision, Task, UpdateStatus
+from swarm_api.objects_pb2 import (
+    CLUSTER,
+    SERVICE,
+    TASK,
+    Service,
+    SpecRevision,
+    Task,
+    UpdateStatus,
+)
 from swarm_api.states import may_advance, state_name
 from swarm_api.store_pb2 import Change, ChangeSet, RememberedRequest
 from swarm_api.types_pb2 import Meta
@@ -139,7 +147,7 @@ def _version(obj: Stored) -> int:
 def _rule_broken(draft: Draft, kind: Kind, old: Stored | None, new: Stored) -> Conflict | None:
     if isinstance(new, Task):
         return _task_rule_broken(old if isinstance(old, Task) else None, new)
-    if kind.number == ObjectKind.CLUSTER and draft.cluster is not None and draft.cluster.id != new.id:
+    if kind.number == CLUSTER and draft.cluster is not None and draft.cluster.id != new.id:
         return Conflict(kind.number, draft.cluster.id, "There is a cluster already.")
     if kind.unique_names and (conflict := _name_taken(draft, kind, new)) is not None:
         return conflict
@@ -163,7 +171,7 @@ def _port_taken(draft: Draft, new: Service) -> Conflict | None:
             protocol, number = key.split("/")
             name = draft.services[owner].spec.annotations.name
             reason = f"Port {number}/{protocol} is already published by service {name}."
-            return Conflict(ObjectKind.SERVICE, owner, reason)
+            return Conflict(SERVICE, owner, reason)
     return None
 
 
@@ -171,19 +179,19 @@ def _task_rule_broken(old: Task | None, new: Task) -> Conflict | None:
     if old is None:
         return None
     if old.service_id != new.service_id or old.slot != new.slot or old.spec != new.spec:
-        return Conflict(ObjectKind.TASK, new.id, f"The spec, service and slot of task {new.id} cannot change.")
+        return Conflict(TASK, new.id, f"The spec, service and slot of task {new.id} cannot change.")
     if new.desired_state < old.desired_state:
         return _backwards(new, "desired", old.desired_state, new.desired_state)
     if new.status.state != old.status.state and not may_advance(old.status.state, new.status.state):
         return _backwards(new, "observed", old.status.state, new.status.state)
     if old.node_id and new.node_id != old.node_id:
-        return Conflict(ObjectKind.TASK, new.id, f"Task {new.id} cannot move to another node; it can be replaced.")
+        return Conflict(TASK, new.id, f"Task {new.id} cannot move to another node; it can be replaced.")
     return None
 
 
 def _backwards(task: Task, which: str, old: int, new: int) -> Conflict:
     reason = f"The {which} state of task {task.id} cannot go from {state_name(old)} to {state_name(new)}."
-    return Conflict(ObjectKind.TASK, task.id, reason, stale=True)
+    return Conflict(TASK, task.id, reason, stale=True)
 
 
 def _stamp(new: Stored, old: Stored | None, index: int, at: Timestamp) -> None:

@@ -18,7 +18,10 @@ from dataclasses import dataclass, field
 from google.protobuf.timestamp_pb2 import Timestamp
 from swarm_api.objects_pb2 import Service, Task
 from swarm_api.store_pb2 import Change
-from swarm_api.types_pb2 import TaskState
+from swarm_api.types_pb2 import (
+    PENDING,
+    RUNNING,
+)
 
 from swarm_manager.core.allocate.allocator import (
     allocate_gateways,
@@ -31,7 +34,6 @@ from swarm_manager.core.draft import is_assigned, is_live
 from swarm_manager.core.orchestrate.depend import waits_for
 from swarm_manager.core.orchestrate.reap import reap_networks
 from swarm_manager.core.orchestrate.service import orchestrate
-from swarm_manager.core.orchestrate.slots import created_ns
 from swarm_manager.core.schedule.pipeline import place
 from swarm_manager.core.scratch import Scratch
 from swarm_manager.core.snapshot import View
@@ -161,9 +163,9 @@ def _waiting(scratch: Scratch, scope: _Scope) -> list[Task]:
     waiting = [
         task
         for task in scratch.unassigned.values()
-        if task.desired_state <= TaskState.RUNNING and (scope.retry_waiting or task.service_id in scope.services)
+        if task.desired_state <= RUNNING and (scope.retry_waiting or task.service_id in scope.services)
     ]
-    return sorted(waiting, key=lambda t: (created_ns(t), t.service_id, t.slot, t.id))
+    return sorted(waiting, key=lambda t: (t.meta.created_at.seconds, t.slot, t.id))
 
 
 def _ready_to_place(scratch: Scratch, waiting: Iterable[Task]) -> list[Task]:
@@ -175,7 +177,7 @@ def _ready_to_place(scratch: Scratch, waiting: Iterable[Task]) -> list[Task]:
         if task.service_id not in reasons:
             reasons[task.service_id] = _reason_to_wait(scratch, scratch.services.get(task.service_id))
         if reason := reasons[task.service_id]:
-            scratch.set_status(task, TaskState.PENDING, WAITS_FOR_SERVICES, reason)
+            scratch.set_status(task, PENDING, WAITS_FOR_SERVICES, reason)
             continue
         allocated = allocate_task(scratch, task, full)
         if all(attachment.address for attachment in allocated.networks):

@@ -4,7 +4,12 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from swarm_api.objects_pb2 import ObjectKind, Task
+from swarm_api.objects_pb2 import (
+    NETWORK,
+    SERVICE,
+    TASK,
+    Task,
+)
 from swarm_api.store_pb2 import Change
 from swarm_api.types_pb2 import TaskState
 
@@ -17,9 +22,9 @@ S = TypeVar("S", bound=Stored)
 
 #: The order of changes: each beginning of it is a valid state. Tasks come after what they refer to.
 _RANK = {
-    ObjectKind.NETWORK: 0,
-    ObjectKind.SERVICE: 1,
-    ObjectKind.TASK: 2,
+    NETWORK: 0,
+    SERVICE: 1,
+    TASK: 2,
 }
 
 
@@ -61,7 +66,7 @@ class Scratch(Draft):
             return task
         new = copy_of(task)
         new.desired_state = state
-        self.put(ObjectKind.TASK, new)
+        self.put(TASK, new)
         return new
 
     def set_status(self, task: Task, state: TaskState.ValueType, message: str, err: str = "") -> Task:
@@ -75,7 +80,7 @@ class Scratch(Draft):
         new.status.state = state
         new.status.message = message
         new.status.err = err
-        self.put(ObjectKind.TASK, new)
+        self.put(TASK, new)
         return new
 
     # The result
@@ -111,4 +116,4 @@ def copy_of(obj: S) -> S:
 def _rank(change: Change) -> int:
     if change.delete:
         return 9
-    return _RANK.get(change.kind, 4) + (change.kind == ObjectKind.TASK and not change.expected_version)
+    return _RANK.get(change.kind, 4) + (change.kind == TASK and not change.expected_version)

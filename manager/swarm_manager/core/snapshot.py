@@ -17,7 +17,18 @@ from typing import NoReturn, cast
 
 from immutables import Map
 from swarm_api.naming import INGRESS_NETWORK
-from swarm_api.objects_pb2 import Cluster, Config, Network, Node, ObjectKind, Secret, Service, Stack, Task
+from swarm_api.objects_pb2 import (
+    CLUSTER,
+    NODE,
+    Cluster,
+    Config,
+    Network,
+    Node,
+    Secret,
+    Service,
+    Stack,
+    Task,
+)
 from swarm_api.store_pb2 import RememberedRequest
 from swarm_api.types_pb2 import NodeState
 
@@ -67,7 +78,7 @@ class View:
 
     def get(self, kind: int, object_id: str) -> Stored | None:
         """The object of a kind (`ObjectKind`) with this id; None when there is none."""
-        if kind == ObjectKind.CLUSTER:
+        if kind == CLUSTER:
             cluster = self.cluster
             return cluster if cluster is not None and cluster.id == object_id else None
         found: Stored | None = getattr(self, KINDS[kind].plural).get(object_id)
@@ -75,7 +86,7 @@ class View:
 
     def all_of(self, kind: int) -> Iterator[Stored]:
         """Every object of a kind, in no order that means anything."""
-        if kind == ObjectKind.CLUSTER:
+        if kind == CLUSTER:
             return iter(() if self.cluster is None else (self.cluster,))
         return cast("Iterator[Stored]", iter(getattr(self, KINDS[kind].plural).values()))
 
@@ -131,7 +142,7 @@ class View:
         return sorted(i for i in self._ids(kind) if i.startswith(text) and not self._is_leaving(kind, i))
 
     def _named(self, kind: int, text: str) -> list[str]:
-        if kind == ObjectKind.NODE:
+        if kind == NODE:
             return sorted(
                 n.id for n in self.nodes.values() if text in (n.spec.annotations.name, n.description.hostname)
             )
@@ -139,7 +150,7 @@ class View:
         return [] if found is None else [found]
 
     def _ids(self, kind: int) -> Iterator[str]:
-        if kind == ObjectKind.CLUSTER:
+        if kind == CLUSTER:
             return iter(() if self.cluster is None else (self.cluster.id,))
         return iter(getattr(self, KINDS[kind].plural))
 

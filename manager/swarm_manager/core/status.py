@@ -12,7 +12,11 @@ from swarm_api.dispatcher_pb2 import TaskReport
 from swarm_api.objects_pb2 import Node, NodeDescription, Service, Task, TaskStatus
 from swarm_api.states import may_advance, state_name
 from swarm_api.store_pb2 import Change
-from swarm_api.types_pb2 import NodeState, TaskState
+from swarm_api.types_pb2 import (
+    COMPLETE,
+    RUNNING,
+    NodeState,
+)
 
 from swarm_manager.core.draft import is_assigned, is_live
 from swarm_manager.core.kinds import KINDS, Stored, wrap
@@ -102,12 +106,12 @@ def progress(view: View, service_id: str) -> ServiceProgress:
     service = view.services.get(service_id)
     if service is None:
         return ServiceProgress()
-    wanted = [t for t in view.tasks_of_service(service_id).values() if t.desired_state <= TaskState.RUNNING]
+    wanted = [t for t in view.tasks_of_service(service_id).values() if t.desired_state <= RUNNING]
     running = sum(1 for t in wanted if _runs(view, t))
     return ServiceProgress(
         wanted=_wanted(service, wanted),
         running=running,
-        completed=sum(1 for t in wanted if t.status.state == TaskState.COMPLETE),
+        completed=sum(1 for t in wanted if t.status.state == COMPLETE),
         waiting_for=_waiting_for(view, wanted),
     )
 
@@ -121,15 +125,11 @@ def _wanted(service: Service, wanted: list[Task]) -> int:
 
 
 def _runs(view: View, task: Task) -> bool:
-    return (
-        task.status.state == TaskState.RUNNING
-        and task.desired_state == TaskState.RUNNING
-        and not view.node_is_gone(task.node_id)
-    )
+    return task.status.state == RUNNING and task.desired_state == RUNNING and not view.node_is_gone(task.node_id)
 
 
 def _waiting_for(view: View, wanted: list[Task]) -> str:
-    waiting = (t for t in wanted if not _runs(view, t) and t.status.state != TaskState.COMPLETE)
+    waiting = (t for t in wanted if not _runs(view, t) and t.status.state != COMPLETE)
     task = min(waiting, key=lambda t: (t.slot, t.node_id, t.id), default=None)
     if task is None:
         return ""

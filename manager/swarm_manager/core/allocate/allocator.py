@@ -7,8 +7,21 @@ asked for again when something is freed; a task that waits for it says so.
 from collections.abc import Collection, Iterable
 
 from swarm_api.naming import INGRESS_NETWORK
-from swarm_api.objects_pb2 import Endpoint, Network, ObjectKind, Service, Task, VirtualIp
-from swarm_api.types_pb2 import EndpointSpec, NodeState, TaskState
+from swarm_api.objects_pb2 import (
+    NETWORK,
+    SERVICE,
+    TASK,
+    Endpoint,
+    Network,
+    Service,
+    Task,
+    VirtualIp,
+)
+from swarm_api.types_pb2 import (
+    PENDING,
+    EndpointSpec,
+    NodeState,
+)
 
 from swarm_manager.core.allocate.addresses import free_address, usable_range
 from swarm_manager.core.allocate.ports import has_ingress_ports, resolved_ports
@@ -31,7 +44,7 @@ def ensure_ingress_network(scratch: Scratch) -> Network:
         network.spec.annotations.name = INGRESS_NETWORK
         network.spec.driver = "overlay"
         network.spec.ingress = True
-        scratch.put(ObjectKind.NETWORK, network)
+        scratch.put(NETWORK, network)
     return allocate_network(scratch, network)
 
 
@@ -43,7 +56,7 @@ def allocate_network(scratch: Scratch, network: Network) -> Network:
     new.subnet = network.subnet or free_subnet(scratch, network) or ""
     new.vni = network.vni or free_vni(scratch) or 0
     if new != network:
-        scratch.put(ObjectKind.NETWORK, new)
+        scratch.put(NETWORK, new)
     return new
 
 
@@ -64,14 +77,14 @@ def allocate_gateways(scratch: Scratch, network_id: str, node_ids: Collection[st
 
 def _put_gateways(scratch: Scratch, network: Network, missing: list[str]) -> None:
     """Adds gateways one by one: each address is known as used before the next is chosen."""
-    scratch.put(ObjectKind.NETWORK, network)
+    scratch.put(NETWORK, network)
     for node_id in missing:
         address = free_address(scratch, network)
         if address is None:
             return
         network = copy_of(network)
         network.gateways[node_id] = address
-        scratch.put(ObjectKind.NETWORK, network)
+        scratch.put(NETWORK, network)
 
 
 def drop_idle_gateways(scratch: Scratch, network: Network) -> None:
@@ -85,7 +98,7 @@ def drop_idle_gateways(scratch: Scratch, network: Network) -> None:
     new = copy_of(network)
     for node_id in idle:
         del new.gateways[node_id]
-    scratch.put(ObjectKind.NETWORK, new)
+    scratch.put(NETWORK, new)
 
 
 def nodes_of_ingress(scratch: Scratch, node_ids: Iterable[str]) -> list[str]:
@@ -114,7 +127,7 @@ def allocate_service(scratch: Scratch, service: Service) -> Service:
         return service
     new = copy_of(service)
     new.endpoint.CopyFrom(endpoint)
-    scratch.put(ObjectKind.SERVICE, new)
+    scratch.put(SERVICE, new)
     return new
 
 
@@ -141,24 +154,24 @@ def allocate_task(scratch: Scratch, task: Task, full: set[str]) -> Task:
     `full`: networks found without room in this plan; grows.
     """
     if all(a.address for a in task.networks):
-        return task if task.status.state >= TaskState.PENDING else _pending(scratch, task)
+        return task if task.status.state >= PENDING else _pending(scratch, task)
     new = copy_of(task)
     for attachment in new.networks:
         if not attachment.address:
             address, reason = _address_or_reason(scratch, attachment.network_id, full)
             if reason:
-                return scratch.set_status(task, TaskState.PENDING, WAITS_FOR_ADDRESS, reason)
+                return scratch.set_status(task, PENDING, WAITS_FOR_ADDRESS, reason)
             attachment.address = address
     return _pending(scratch, new)
 
 
 def _pending(scratch: Scratch, task: Task) -> Task:
     new = copy_of(task)
-    new.status.state = TaskState.PENDING
+    new.status.state = PENDING
     new.status.message = "waits for a node"
     new.status.err = ""
     new.status.timestamp.CopyFrom(scratch.now)
-    scratch.put(ObjectKind.TASK, new)
+    scratch.put(TASK, new)
     return new
 
 

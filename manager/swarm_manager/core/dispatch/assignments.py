@@ -23,7 +23,9 @@ from swarm_api.dispatcher_pb2 import (
 )
 from swarm_api.naming import STACK_LABEL
 from swarm_api.objects_pb2 import Network, Service, Task
-from swarm_api.types_pb2 import TaskState
+from swarm_api.types_pb2 import (
+    RUNNING,
+)
 
 from swarm_manager.core.draft import is_assigned, is_live, port_key, published_ports
 from swarm_manager.core.snapshot import View
@@ -168,7 +170,7 @@ def _endpoint(view: View, network: Network, task: Task) -> EndpointAssignment:
 
 def is_serving(task: Task) -> bool:
     """Whether a task on a node that is up gets traffic: it runs, is healthy, and is wanted."""
-    return task.status.state == TaskState.RUNNING and task.desired_state == TaskState.RUNNING
+    return task.status.state == RUNNING and task.desired_state == RUNNING
 
 
 def _services(view: View, network: Network) -> Iterator[tuple[str, Assignment]]:

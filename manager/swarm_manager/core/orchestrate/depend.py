@@ -4,14 +4,23 @@ The gate is for starting up only. Once any task of the service was placed, it st
 update, never waits because a dependency is down for a moment.
 """
 
-from swarm_api.objects_pb2 import ObjectKind, Service, Task
+from swarm_api.objects_pb2 import (
+    SERVICE,
+    Service,
+    Task,
+)
 from swarm_api.specs_pb2 import ServiceDependency
-from swarm_api.types_pb2 import TaskState
+from swarm_api.types_pb2 import (
+    COMPLETE,
+    NEW,
+    RUNNING,
+    STARTING,
+)
 
 from swarm_manager.core.draft import is_assigned
 from swarm_manager.core.snapshot import View
 
-_STARTED = frozenset({TaskState.STARTING, TaskState.RUNNING, TaskState.COMPLETE})
+_STARTED = frozenset({STARTING, RUNNING, COMPLETE})
 
 
 def waits_for(view: View, service: Service) -> str:
@@ -26,7 +35,7 @@ def _has_started(view: View, service: Service) -> bool:
 
 
 def _unfulfilled(view: View, dependency: ServiceDependency) -> str:
-    found = view.id_of_name(ObjectKind.SERVICE, dependency.service) or dependency.service
+    found = view.id_of_name(SERVICE, dependency.service) or dependency.service
     service = view.services.get(found)
     if service is None or service.pending_delete:
         return "" if dependency.optional else f"Waits for service {dependency.service}, which does not exist."
@@ -41,9 +50,9 @@ def _fulfils(service: Service, tasks: list[Task], condition: ServiceDependency.C
         return True
     states = [task.status.state for task in tasks]
     if condition == ServiceDependency.COMPLETED:
-        return TaskState.COMPLETE in states and not any(TaskState.NEW < s < TaskState.COMPLETE for s in states)
+        return COMPLETE in states and not any(NEW < s < COMPLETE for s in states)
     if condition == ServiceDependency.HEALTHY:
-        return TaskState.RUNNING in states
+        return RUNNING in states
     return any(state in _STARTED for state in states)
 
 

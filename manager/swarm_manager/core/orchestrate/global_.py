@@ -1,6 +1,8 @@
 """Global services: one task on every node that may have one."""
 
-from swarm_api.types_pb2 import TaskState
+from swarm_api.types_pb2 import (
+    REMOVE,
+)
 
 from swarm_manager.core.orchestrate.enforce import NodeRules
 from swarm_manager.core.orchestrate.slots import Desk
@@ -24,4 +26,4 @@ def forget_removed_nodes(desk: Desk) -> None:
     for slot in list(desk.slots.values()):
         if slot.key[1] not in desk.scratch.nodes:
             for task in list(slot.tasks.values()):
-                desk.desire(slot, task, TaskState.REMOVE)
+                desk.desire(slot, task, REMOVE)

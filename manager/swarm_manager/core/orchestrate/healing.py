@@ -3,7 +3,12 @@
 from collections.abc import Callable
 
 from swarm_api.objects_pb2 import Task
-from swarm_api.types_pb2 import RestartPolicy, TaskState, UpdateConfig
+from swarm_api.types_pb2 import (
+    RUNNING,
+    SHUTDOWN,
+    RestartPolicy,
+    UpdateConfig,
+)
 
 from swarm_manager.core.draft import is_live
 from swarm_manager.core.orchestrate.enforce import NodeRules, Stay
@@ -29,7 +34,7 @@ def heal_in_place(desk: Desk, slot: Slot, rules: NodeRules, is_outdated: Test) -
         return
     for task in slot.wanted():
         if is_live(task) and rules.verdict(desk.scratch, task) is not Stay.MAY_STAY:
-            desk.desire(slot, task, TaskState.SHUTDOWN)
+            desk.desire(slot, task, SHUTDOWN)
     _replace_ended(desk, slot, is_outdated)
     advance(desk, slot)
 
@@ -37,7 +42,7 @@ def heal_in_place(desk: Desk, slot: Slot, rules: NodeRules, is_outdated: Test) -
 def replace(desk: Desk, slot: Slot, old: Task, order: UpdateConfig.Order.ValueType, not_before_ns: int = 0) -> None:
     """Makes a new task in the slot for the old one; in which order, and not to start before a time."""
     if order == UpdateConfig.STOP_FIRST:
-        old = desk.desire(slot, old, TaskState.SHUTDOWN)
+        old = desk.desire(slot, old, SHUTDOWN)
     desk.create(slot, replaces=old, start_after_ns=not_before_ns)
 
 
@@ -47,11 +52,11 @@ def advance(desk: Desk, slot: Slot) -> None:
     if not wanted:
         return
     newest = wanted[-1]
-    if newest.status.state == TaskState.RUNNING:
+    if newest.status.state == RUNNING:
         for old in wanted[:-1]:
-            desk.desire(slot, old, TaskState.SHUTDOWN)
-    if newest.desired_state < TaskState.RUNNING and is_live(newest) and desk.may_run(slot, newest):
-        desk.desire(slot, newest, TaskState.RUNNING)
+            desk.desire(slot, old, SHUTDOWN)
+    if newest.desired_state < RUNNING and is_live(newest) and desk.may_run(slot, newest):
+        desk.desire(slot, newest, RUNNING)
 
 
 def _is_quiet(desk: Desk, slot: Slot, rules: NodeRules) -> bool:
@@ -59,9 +64,7 @@ def _is_quiet(desk: Desk, slot: Slot, rules: NodeRules) -> bool:
     if len(slot.tasks) != 1:
         return False
     task = next(iter(slot.tasks.values()))
-    return (
-        task.desired_state == TaskState.RUNNING and is_live(task) and rules.verdict(desk.scratch, task) is Stay.MAY_STAY
-    )
+    return task.desired_state == RUNNING and is_live(task) and rules.verdict(desk.scratch, task) is Stay.MAY_STAY
 
 
 def _replace_lost(desk: Desk, slot: Slot, rules: NodeRules) -> None:
@@ -70,7 +73,7 @@ def _replace_lost(desk: Desk, slot: Slot, rules: NodeRules) -> None:
         return
     lost = [t for t in slot.wanted() if is_live(t) and rules.verdict(desk.scratch, t) is Stay.LOST]
     for task in lost:
-        desk.desire(slot, task, TaskState.SHUTDOWN)
+        desk.desire(slot, task, SHUTDOWN)
     if lost and not slot.wanted():
         desk.create(slot, replaces=lost[-1])
 
@@ -82,12 +85,12 @@ def _replace_ended(desk: Desk, slot: Slot, is_outdated: Test) -> None:
         return
     if len(ended) < len(wanted):
         for task in ended:
-            desk.desire(slot, task, TaskState.SHUTDOWN)
+            desk.desire(slot, task, SHUTDOWN)
         return
     last = ended[-1]
     decision = verdict(slot, last, desk.service.spec.task.restart, is_outdated)
     for task in ended if decision.replace else ended[:-1]:
-        desk.desire(slot, task, TaskState.SHUTDOWN)
+        desk.desire(slot, task, SHUTDOWN)
     if decision.replace:
         desk.create(slot, replaces=last, start_after_ns=decision.not_before_ns)
 
@@ -101,7 +104,7 @@ def _move_from_node(desk: Desk, slot: Slot, rules: NodeRules, is_outdated: Test)
     if not is_live(newest) or rules.verdict(desk.scratch, newest) is not Stay.MUST_GO:
         return
     if len(wanted) > 1:
-        desk.desire(slot, newest, TaskState.SHUTDOWN)
+        desk.desire(slot, newest, SHUTDOWN)
         newest = wanted[-2]
     not_before_ns = earliest_start_ns(slot, desk.service.spec.task.restart, is_outdated)
     if not_before_ns is not None:

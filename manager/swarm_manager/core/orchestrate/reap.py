@@ -1,8 +1,19 @@
 """Clears away: ended tasks beyond the history limit, removed services and networks, tasks nobody can tell of."""
 
 from swarm_api.defaults import ORPHAN_AFTER_S, TASK_HISTORY_LIMIT
-from swarm_api.objects_pb2 import ObjectKind, Service, Task
-from swarm_api.types_pb2 import NodeState, TaskState
+from swarm_api.objects_pb2 import (
+    NETWORK,
+    SERVICE,
+    TASK,
+    Service,
+    Task,
+)
+from swarm_api.types_pb2 import (
+    ORPHANED,
+    REMOVE,
+    RUNNING,
+    NodeState,
+)
 
 from swarm_manager.core.draft import is_assigned, is_live
 from swarm_manager.core.orchestrate.restart import history_needed
@@ -15,7 +26,7 @@ from swarm_manager.core.times import duration_ns, ns, seconds_ns
 def reap_slot(desk: Desk, slot: Slot) -> None:
     """Deletes what of the slot is over and not worth keeping; settles what no worker will ever report."""
     limit = max(history_limit(desk.scratch), history_needed(desk.service.spec.task.restart))
-    if len(slot.tasks) == 1 and next(iter(slot.tasks.values())).desired_state <= TaskState.RUNNING:
+    if len(slot.tasks) == 1 and next(iter(slot.tasks.values())).desired_state <= RUNNING:
         return
     ended = []
     for task in slot.history():
@@ -31,25 +42,25 @@ def reap_slot(desk: Desk, slot: Slot) -> None:
 
 def can_go(task: Task) -> bool:
     """Whether nothing is lost when the task is deleted: it is to be removed and over, or never had a node."""
-    if task.desired_state <= TaskState.RUNNING:
+    if task.desired_state <= RUNNING:
         return False
     if is_live(task):
         return not is_assigned(task)
-    return task.desired_state >= TaskState.REMOVE
+    return task.desired_state >= REMOVE
 
 
 def settle_unreachable(scratch: Scratch, task: Task) -> Task:
     """The task ORPHANED when its node was removed, or has been down for too long, and it is not wanted any more."""
-    if not is_live(task) or not is_assigned(task) or task.desired_state <= TaskState.RUNNING:
+    if not is_live(task) or not is_assigned(task) or task.desired_state <= RUNNING:
         return task
     node = scratch.nodes.get(task.node_id)
     if node is None:
-        return scratch.set_status(task, TaskState.ORPHANED, "its node was removed", task.status.err)
+        return scratch.set_status(task, ORPHANED, "its node was removed", task.status.err)
     if node.status.state != NodeState.DOWN:
         return task
     orphaned_at_ns = ns(node.status.since) + orphan_after_ns(scratch)
     if orphaned_at_ns <= scratch.now_ns:
-        return scratch.set_status(task, TaskState.ORPHANED, "its node was down for too long", task.status.err)
+        return scratch.set_status(task, ORPHANED, "its node was down for too long", task.status.err)
     scratch.wake(task.service_id, orphaned_at_ns)
     return task
 
@@ -74,17 +85,17 @@ def reap_service(scratch: Scratch, service_id: str, service: Service | None) -> 
     """
     held_up = False
     for task in list(scratch.tasks_of_service(service_id).values()):
-        leaving = settle_unreachable(scratch, scratch.set_desired(task, TaskState.REMOVE))
+        leaving = settle_unreachable(scratch, scratch.set_desired(task, REMOVE))
         if can_go(leaving):
-            scratch.delete(ObjectKind.TASK, leaving.id)
+            scratch.delete(TASK, leaving.id)
         elif not scratch.node_is_gone(leaving.node_id):
             held_up = True
     if service is not None and not held_up:
-        scratch.delete(ObjectKind.SERVICE, service_id)
+        scratch.delete(SERVICE, service_id)
 
 
 def reap_networks(scratch: Scratch) -> None:
     """Deletes the networks that were removed and that nothing uses any more."""
     for network_id in sorted(scratch.leaving_networks):
         if not scratch.tasks_in_network(network_id) and not scratch.services_in_network(network_id):
-            scratch.delete(ObjectKind.NETWORK, network_id)
+            scratch.delete(NETWORK, network_id)

@@ -1,7 +1,10 @@
 """Replicated services: so many slots, wherever there is room."""
 
 from swarm_api.objects_pb2 import Service
-from swarm_api.types_pb2 import TaskState
+from swarm_api.types_pb2 import (
+    REMOVE,
+    RUNNING,
+)
 
 from swarm_manager.core.draft import is_live
 from swarm_manager.core.orchestrate.slots import Desk, Slot
@@ -37,14 +40,14 @@ def _occupies(desk: Desk, slot: Slot) -> list[bool]:
     return [
         True
         for task in slot.tasks.values()
-        if task.desired_state <= TaskState.RUNNING or (is_live(task) and not desk.scratch.node_is_gone(task.node_id))
+        if task.desired_state <= RUNNING or (is_live(task) and not desk.scratch.node_is_gone(task.node_id))
     ]
 
 
 def remove(desk: Desk, slot: Slot) -> None:
     """Gives a slot up: all its tasks are to be stopped and forgotten."""
     for task in list(slot.tasks.values()):
-        desk.desire(slot, task, TaskState.REMOVE)
+        desk.desire(slot, task, REMOVE)
 
 
 def by_removal_order(desk: Desk, slots: list[Slot]) -> list[Slot]:
@@ -61,4 +64,4 @@ def by_removal_order(desk: Desk, slots: list[Slot]) -> list[Slot]:
 
 
 def _runs(slot: Slot) -> bool:
-    return any(task.status.state == TaskState.RUNNING for task in slot.wanted())
+    return any(task.status.state == RUNNING for task in slot.wanted())

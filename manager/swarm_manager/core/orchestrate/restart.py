@@ -8,7 +8,12 @@ from typing import NamedTuple
 
 from swarm_api.defaults import RESTART_DELAY_S
 from swarm_api.objects_pb2 import Task
-from swarm_api.types_pb2 import RestartPolicy, TaskState
+from swarm_api.types_pb2 import (
+    COMPLETE,
+    FAILED,
+    REJECTED,
+    RestartPolicy,
+)
 
 from swarm_manager.core.draft import is_live
 from swarm_manager.core.orchestrate.slots import Slot
@@ -21,7 +26,7 @@ _LONGEST_DELAY_NS = 60 * SECOND_NS
 #: A task that lived this long is not part of the row of failures.
 _HEALTHY_AFTER_NS = 600 * SECOND_NS
 
-_FAILURES = frozenset({TaskState.FAILED, TaskState.REJECTED})
+_FAILURES = frozenset({FAILED, REJECTED})
 
 
 class Verdict(NamedTuple):
@@ -56,14 +61,14 @@ def history_needed(policy: RestartPolicy) -> int:
 
 def _attempts(slot: Slot, policy: RestartPolicy, is_outdated: Callable[[Task], bool]) -> Iterable[Task]:
     """The slot's tasks of the present spec that ended in a way the policy counts."""
-    counted = _FAILURES if policy.condition == RestartPolicy.ON_FAILURE else {*_FAILURES, TaskState.COMPLETE}
+    counted = _FAILURES if policy.condition == RestartPolicy.ON_FAILURE else {*_FAILURES, COMPLETE}
     return (task for task in slot.tasks.values() if task.status.state in counted and not is_outdated(task))
 
 
 def _condition_met(ended: Task, policy: RestartPolicy) -> bool:
     if policy.condition == RestartPolicy.NONE or is_live(ended):
         return False
-    return policy.condition == RestartPolicy.ANY or ended.status.state != TaskState.COMPLETE
+    return policy.condition == RestartPolicy.ANY or ended.status.state != COMPLETE
 
 
 def _attempts_used_up(ends: list[int], policy: RestartPolicy) -> bool:

@@ -2,8 +2,17 @@
 
 from dataclasses import dataclass, field
 
-from swarm_api.objects_pb2 import NetworkAttachment, ObjectKind, Service, Task
-from swarm_api.types_pb2 import TaskState
+from swarm_api.objects_pb2 import (
+    TASK,
+    NetworkAttachment,
+    Service,
+    Task,
+)
+from swarm_api.types_pb2 import (
+    READY,
+    RUNNING,
+    TaskState,
+)
 
 from swarm_manager.core.allocate.ports import has_ingress_ports
 from swarm_manager.core.draft import is_assigned, is_live
@@ -23,7 +32,7 @@ class Slot:
 
     def wanted(self) -> list[Task]:
         """The tasks that should run, oldest first: none, one, or two while a replacement starts first."""
-        wanted = [task for task in self.tasks.values() if task.desired_state <= TaskState.RUNNING]
+        wanted = [task for task in self.tasks.values() if task.desired_state <= RUNNING]
         return wanted if len(wanted) < 2 else sorted(wanted, key=lambda t: (self._depth(t), created_ns(t), t.id))
 
     def newest(self) -> Task | None:
@@ -33,7 +42,7 @@ class Slot:
 
     def history(self) -> list[Task]:
         """The tasks that are not wanted any more, oldest first."""
-        old = [task for task in self.tasks.values() if task.desired_state > TaskState.RUNNING]
+        old = [task for task in self.tasks.values() if task.desired_state > RUNNING]
         return sorted(old, key=lambda t: (created_ns(t), ns(t.status.timestamp), t.id))
 
     def _depth(self, task: Task) -> int:
@@ -84,9 +93,9 @@ class Desk:
             task.replaces = replaces.id
         if start_after_ns > scratch.now_ns:
             task.start_after.CopyFrom(timestamp(start_after_ns))
-        task.desired_state = TaskState.RUNNING if self.may_run(slot, task) else TaskState.READY
+        task.desired_state = RUNNING if self.may_run(slot, task) else READY
         slot.tasks[task.id] = task
-        scratch.put(ObjectKind.TASK, task)
+        scratch.put(TASK, task)
         return task
 
     def desire(self, slot: Slot, task: Task, state: TaskState.ValueType) -> Task:
@@ -106,7 +115,7 @@ class Desk:
         del slot.tasks[task.id]
         if not slot.tasks:
             del self.slots[slot.key]
-        self.scratch.delete(ObjectKind.TASK, task.id)
+        self.scratch.delete(TASK, task.id)
 
     def may_run(self, slot: Slot, task: Task) -> bool:
         """Whether the task may start now: its delay has passed, and nothing of its slot is still being stopped.
@@ -122,7 +131,7 @@ class Desk:
 
     def _is_stopping(self, task: Task) -> bool:
         return (
-            task.desired_state > TaskState.RUNNING
+            task.desired_state > RUNNING
             and is_live(task)
             and is_assigned(task)
             and not self.scratch.node_is_gone(task.node_id)

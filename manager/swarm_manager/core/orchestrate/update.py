@@ -10,8 +10,17 @@ A failure is a slot in which a task of the present spec, made since the update b
 from collections.abc import Callable, Iterator
 
 from swarm_api.defaults import UPDATE_MONITOR_S
-from swarm_api.objects_pb2 import ObjectKind, Task, UpdateStatus
-from swarm_api.types_pb2 import TaskState, UpdateConfig
+from swarm_api.objects_pb2 import (
+    SERVICE,
+    Task,
+    UpdateStatus,
+)
+from swarm_api.types_pb2 import (
+    FAILED,
+    REJECTED,
+    RUNNING,
+    UpdateConfig,
+)
 
 from swarm_manager.core.draft import is_live
 from swarm_manager.core.orchestrate.healing import replace
@@ -25,7 +34,7 @@ _ROLLING_BACK = frozenset(
 )
 _RUNNING = frozenset({UpdateStatus.UPDATING, UpdateStatus.ROLLBACK_STARTED})
 _PAUSED = frozenset({UpdateStatus.PAUSED, UpdateStatus.ROLLBACK_PAUSED})
-_FAILURES = frozenset({TaskState.FAILED, TaskState.REJECTED})
+_FAILURES = frozenset({FAILED, REJECTED})
 
 
 class Update:
@@ -43,7 +52,7 @@ class Update:
             return
         busy = sum(1 for slot, task in self._slots if self._is_busy(slot, task))
         room = (self._parallelism() or len(self._slots)) - busy
-        for slot, task in sorted(outdated, key=lambda item: (item[1].status.state == TaskState.RUNNING, item[0].key)):
+        for slot, task in sorted(outdated, key=lambda item: (item[1].status.state == RUNNING, item[0].key)):
             if room <= 0:
                 break
             room -= self._replace(slot, task)
@@ -79,7 +88,7 @@ class Update:
         replaced = slot.tasks.get(task.replaces)
         if replaced is None or self._is_outdated(task) or not self._is_outdated(replaced):
             return False
-        if is_live(task) and task.status.state < TaskState.RUNNING:
+        if is_live(task) and task.status.state < RUNNING:
             return True
         free_at_ns = ns(task.status.timestamp) + duration_ns(self._config.delay)
         return self._is_in_future(free_at_ns)
@@ -141,7 +150,7 @@ class Update:
 
     def _finish_when_watched(self) -> None:
         """Completes the update when its tasks have run for as long as they are to be watched."""
-        if any(is_live(task) and task.status.state < TaskState.RUNNING for _, task in self._slots):
+        if any(is_live(task) and task.status.state < RUNNING for _, task in self._slots):
             return
         config = self._config
         monitor_ns = duration_ns(config.monitor) if config.HasField("monitor") else seconds_ns(UPDATE_MONITOR_S)
@@ -165,4 +174,4 @@ class Update:
         elif state not in _PAUSED:
             status.completed_at.CopyFrom(self._desk.scratch.now)
         self._desk.service = new
-        self._desk.scratch.put(ObjectKind.SERVICE, new)
+        self._desk.scratch.put(SERVICE, new)

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 from swarm_api.constraints import ConstraintError, parse_constraint, same_architecture
 from swarm_api.objects_pb2 import Node, Task
-from swarm_api.types_pb2 import Platform, PortConfig, TaskState
+from swarm_api.types_pb2 import (
+    COMPLETE,
+    Platform,
+    PortConfig,
+)
 
 from swarm_manager.core.draft import is_assigned, is_live, port_key
 from swarm_manager.core.schedule.nodes import NodeInfo, demand_of
@@ -116,6 +120,6 @@ def _host_port(view: View, key: str) -> Filter:
 
 def _holds(task: Task, key: str) -> bool:
     ports = (*task.endpoint.spec.ports, *task.status.host_ports)
-    return task.status.state < TaskState.COMPLETE and any(
+    return task.status.state < COMPLETE and any(
         p.publish_mode == PortConfig.HOST and p.published_port and port_key(p) == key for p in ports
     )

@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 from swarm_api.objects_pb2 import Task
 
-from swarm_manager.core.nodefacts import NO_LOAD, NodeFacts, NodeLoad, add_generic
-from swarm_manager.core.snapshot import View
+from swarm_manager.core.nodefacts import NodeFacts, NodeLoad, add_generic
 
 
 class NodeInfo:
@@ -46,9 +45,3 @@ def take(info: NodeInfo, demand: Demand) -> None:
     info.memory_bytes -= demand.memory_bytes
     if demand.generic:
         info.generic = add_generic(info.generic, dict(demand.generic), 1)
-
-
-def node_infos(view: View) -> dict[str, NodeInfo]:
-    """All nodes, with what their assigned tasks leave of them."""
-    loads = view.loads
-    return {node_id: NodeInfo(node_id, facts, loads.get(node_id, NO_LOAD)) for node_id, facts in view.facts.items()}

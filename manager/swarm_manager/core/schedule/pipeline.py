@@ -1,15 +1,25 @@
 """Places tasks: filter, choose, count in; and say why where nothing is left."""
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from swarm_api.objects_pb2 import ObjectKind, Task
-from swarm_api.types_pb2 import TaskState
+from swarm_api.objects_pb2 import (
+    TASK,
+    Task,
+)
+from swarm_api.types_pb2 import (
+    ASSIGNED,
+    FAILED,
+    PENDING,
+    REJECTED,
+    RUNNING,
+)
 
 from swarm_manager.core.draft import is_assigned, is_live
+from swarm_manager.core.nodefacts import NO_LOAD
 from swarm_manager.core.schedule.explain import explain
 from swarm_manager.core.schedule.filters import Filter, filters_for
-from swarm_manager.core.schedule.nodes import Demand, NodeInfo, demand_of, node_infos, take
+from swarm_manager.core.schedule.nodes import Demand, NodeInfo, demand_of, take
 from swarm_manager.core.schedule.strategies import FAILURES_TO_AVOID, Strategy, strategy_for
 from swarm_manager.core.scratch import Scratch, copy_of
 from swarm_manager.core.times import SECOND_NS, ns
@@ -19,7 +29,7 @@ RECENT_NS = 300 * SECOND_NS
 WAITS_FOR_NODE = "waits for a node"
 
 #: A failure says little about the node, a rejection (no such image, bad mount) a lot.
-_WEIGHTS: dict[int, int] = {TaskState.FAILED: 1, TaskState.REJECTED: FAILURES_TO_AVOID}
+_WEIGHTS: dict[int, int] = {FAILED: 1, REJECTED: FAILURES_TO_AVOID}
 
 
 def place(scratch: Scratch, tasks: Iterable[Task]) -> list[Task]:
@@ -36,13 +46,14 @@ def place(scratch: Scratch, tasks: Iterable[Task]) -> list[Task]:
 
 
 class _Placer:
-    """The nodes as they fill up during one plan."""
+    """The nodes as they fill up during one plan. Only those that something happened to are kept as `NodeInfo`s."""
 
     def __init__(self, scratch: Scratch) -> None:
         self.assigned: list[Task] = []
         self._scratch = scratch
-        self._infos = node_infos(scratch)
-        self._counted: list[NodeInfo] = []
+        self._kept: dict[str, NodeInfo] = {}
+        self._facts = scratch.facts
+        self._loads = scratch.loads  # as they were before the plan: what it adds is counted in on the kept ones
 
     def place_group(self, tasks: Sequence[Task]) -> None:
         """Tasks of one service, made from the same spec."""
@@ -56,50 +67,60 @@ class _Placer:
         if free:
             self._place_free(free, filters, demand)
 
+    def _info(self, node_id: str) -> NodeInfo | None:
+        """The node, kept from now on; None when there is no such node."""
+        info = self._kept.get(node_id)
+        if info is None and (facts := self._facts.get(node_id)) is not None:
+            info = self._kept[node_id] = NodeInfo(node_id, facts, self._loads.get(node_id, NO_LOAD))
+        return info
+
+    def _all(self) -> Iterator[NodeInfo]:
+        """Every node; those nothing happened to are made for the look and thrown away."""
+        kept, loads = self._kept, self._loads
+        for node_id, facts in self._facts.items():
+            yield kept.get(node_id) or NodeInfo(node_id, facts, loads.get(node_id, NO_LOAD))
+
     def _count_service(self, service_id: str) -> None:
         """Counts the service's tasks and its late failures on each node; those being replaced do not count."""
-        for before in self._counted:
+        for before in self._kept.values():
             before.of_service = before.failures = 0
         tasks = self._scratch.tasks_of_service(service_id).values()
-        replaced = {t.replaces for t in tasks if t.replaces and t.desired_state <= TaskState.RUNNING}
-        counted: dict[str, NodeInfo] = {}
+        replaced = {t.replaces for t in tasks if t.replaces and t.desired_state <= RUNNING}
         for task in tasks:
-            if (info := self._infos.get(task.node_id)) is None:
+            if (info := self._info(task.node_id) if task.node_id else None) is None:
                 continue
-            counted[info.id] = info
             if is_live(task):
-                wanted = task.desired_state <= TaskState.RUNNING and task.id not in replaced
+                wanted = task.desired_state <= RUNNING and task.id not in replaced
                 info.of_service += wanted and is_assigned(task)
             elif ns(task.status.timestamp) > self._scratch.now_ns - RECENT_NS:
                 info.failures += _WEIGHTS.get(task.status.state, 0)
-        self._counted = list(counted.values())
 
     def _place_pinned(self, task: Task, filters: Sequence[Filter], demand: Demand) -> None:
-        info = self._infos.get(task.node_id)
+        info = self._info(task.node_id)
         if info is not None and not info.facts.refusal and _admits(info, filters):
             self._assign(task, info, demand)
         else:
             self._leave([task], explain([info] if info is not None else [], filters))
 
     def _place_free(self, tasks: Sequence[Task], filters: Sequence[Filter], demand: Demand) -> None:
+        """Each task takes the best node, or a worse one than before: so as many of the best as there are tasks do."""
         strategy = self._strategy(tasks[0])
-        heap = [
-            (strategy(info), info.id, info)
-            for info in self._infos.values()
-            if not info.facts.refusal and _admits(info, filters)
-        ]
-        if len(tasks) > 1:
-            heapq.heapify(heap)
-        elif heap:
-            heap = [min(heap)]
+        heap = heapq.nsmallest(
+            len(tasks),
+            (
+                (*strategy(info), info.id)
+                for info in self._all()
+                if not info.facts.refusal and (not filters or _admits(info, filters))
+            ),
+        )
         for number, task in enumerate(tasks):
-            if not heap:
-                self._leave(tasks[number:], explain(self._infos.values(), filters))
+            info = self._info(heap[0][-1]) if heap else None
+            if info is None:
+                self._leave(tasks[number:], explain(self._all(), filters))
                 return
-            info = heap[0][2]
             self._assign(task, info, demand)
             if _admits(info, filters):
-                heapq.heapreplace(heap, (strategy(info), info.id, info))
+                heapq.heapreplace(heap, (*strategy(info), info.id))
             else:
                 heapq.heappop(heap)
 
@@ -109,20 +130,19 @@ class _Placer:
 
     def _assign(self, task: Task, info: NodeInfo, demand: Demand) -> None:
         take(info, demand)
-        self._counted.append(info)
         new = copy_of(task)
         new.node_id = info.id
         status = new.status
-        status.state = TaskState.ASSIGNED
+        status.state = ASSIGNED
         status.timestamp.CopyFrom(self._scratch.now)
         status.message = "assigned to a node"
         status.err = ""
-        self._scratch.put(ObjectKind.TASK, new)
+        self._scratch.put(TASK, new)
         self.assigned.append(new)
 
     def _leave(self, tasks: Iterable[Task], reason: str) -> None:
         for task in tasks:
-            self._scratch.set_status(task, TaskState.PENDING, WAITS_FOR_NODE, reason)
+            self._scratch.set_status(task, PENDING, WAITS_FOR_NODE, reason)
 
 
 def _admits(info: NodeInfo, filters: Sequence[Filter]) -> bool:
