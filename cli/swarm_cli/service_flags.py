@@ -198,9 +198,9 @@ def _apply_mode(spec: ServiceSpec, flags: Flags) -> None:
             spec.replicated_job.total_completions = replicas
         else:
             raise ValueError("--replicas goes with the modes replicated and replicated-job only.")
-    elif chosen == "replicated" and not spec.HasField("replicated"):
+    elif mode == "replicated":
         spec.replicated.replicas = 1
-    elif chosen == "replicated_job" and mode is not None:
+    elif mode == "replicated-job":
         spec.replicated_job.total_completions = 1
     if concurrent is not None:
         if chosen != "replicated_job":

@@ -111,11 +111,20 @@ class ManagerConnection:
         Raises NoManagerError after `budget_s` seconds without one, CertificateRefusedError when all refuse
         our certificate, and RequestError when a manager answers with a refusal.
         """
+        return self.call_on(lambda channel: method(ControlStub(channel)), request, budget_s)
+
+    def call_on(
+        self,
+        method: "Callable[[grpc.Channel], grpc.UnaryUnaryMultiCallable[_Request, _Response]]",
+        request: _Request,
+        budget_s: float | None = None,
+    ) -> _Response:
+        """`call` for other services than Control: `lambda channel: CaStub(channel).IssueAdminCertificate`."""
         attempts = _Attempts(self._endpoints, self._budget_s if budget_s is None else budget_s)
         while True:
             for index in self._order(attempts):
                 try:
-                    response = method(self.stub(index))(request, timeout=attempts.timeout_s())
+                    response = method(self._channel(index))(request, timeout=attempts.timeout_s())
                 except grpc.RpcError as error:
                     if not is_retried(error):
                         raise refusal(error) from None
@@ -128,10 +137,13 @@ class ManagerConnection:
 
     def stub(self, index: int) -> ControlStub:
         """The Control service at one endpoint."""
+        return ControlStub(self._channel(index))
+
+    def _channel(self, index: int) -> grpc.Channel:
         channel = self._channels.get(index)
         if channel is None:
             channel = self._channels[index] = open_channel(self._endpoints[index])
-        return ControlStub(channel)
+        return channel
 
     def current(self) -> int:
         """The endpoint to use for a stream: the one that answered last, else one that can be reached."""

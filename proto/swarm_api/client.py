@@ -19,6 +19,8 @@ from typing import Self
 
 from swarm_api import nouns
 from swarm_api.access import Access, find_access
+from swarm_api.ca_pb2 import IssueAdminCertificateRequest, IssueAdminCertificateResponse
+from swarm_api.ca_pb2_grpc import CaStub
 from swarm_api.channel import CALL_BUDGET_S, ManagerConnection
 from swarm_api.control_pb2 import (
     Filter,
@@ -127,6 +129,11 @@ class Client:
         )
         self.connection.call(lambda stub: stub.UpdateCluster, request)
         return self.join_tokens()
+
+    def admin_certificate(self, csr_pem: bytes, name: str) -> IssueAdminCertificateResponse:
+        """A person's certificate for the key that signed the request, with the CA's and the managers' addresses."""
+        request = IssueAdminCertificateRequest(csr_pem=csr_pem, name=name)
+        return self.connection.call_on(lambda channel: CaStub(channel).IssueAdminCertificate, request)
 
     def watch(
         self,

@@ -163,7 +163,9 @@ class Convergences:
 def _not_converged(standing: Sequence[Convergence], timeout_s: float) -> NotConvergedError:
     missing = "; ".join(str(one) for one in standing if not one.done)
     missing = missing or "all run, but not for long enough"
-    return NotConvergedError(f"Not converged within {timeout_s:g} s (it goes on in the background): {missing}.")
+    return NotConvergedError(
+        f"Not converged within {timeout_s:g} s (it goes on in the background): {missing.rstrip('.')}."
+    )
 
 
 class _Bell:
