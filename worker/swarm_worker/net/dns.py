@@ -64,11 +64,10 @@ def _add_task_names(
     network: NetworkView, service_id: str, name: str, names: dict[str, list[str]], reverse: dict[str, str]
 ) -> None:
     """`web.3` for the serving task in slot 3, and back."""
-    for endpoint in network.endpoints:
-        if endpoint.service_id == service_id and endpoint.serving:
-            task = f"{name}.{endpoint.slot or endpoint.node_id}"
-            names.setdefault(task, [endpoint.address])
-            reverse[endpoint.address] = task
+    for endpoint in network.serving_endpoints(service_id):
+        task = f"{name}.{endpoint.slot or endpoint.node_id}"
+        names.setdefault(task, [endpoint.address])
+        reverse[endpoint.address] = task
 
 
 class ResolverProcess:

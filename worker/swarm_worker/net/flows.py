@@ -6,17 +6,20 @@ refused at once.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from swarm_worker.net.programs import run
 
 _NOTHING_FOUND = (0, 1)  # conntrack ends with 1 when it deleted nothing
+_LIST_FROM = 4
 _REPLY_SOURCE = re.compile(r"\bsrc=(\S+)")
 
 
-def forget(addresses: Iterable[str]) -> None:
+def forget(addresses: Collection[str]) -> None:
     """Forget the connections that lead to these endpoints. Raises ProgramError."""
+    if len(addresses) > _LIST_FROM:  # most have no connection: one look at all is cheaper than a program for each
+        addresses = _targets(["conntrack", "-L"]) & set(addresses)
     for address in addresses:
         run(["conntrack", "-D", "--reply-src", address], accept=_NOTHING_FOUND)
 
@@ -29,6 +32,11 @@ def forget_port(protocol: str, port: int) -> None:
 def strays(subnets: Iterable[str], known: frozenset[str]) -> set[str]:
     """Addresses of our overlays that balanced connections lead to though no endpoint has them. Raises ProgramError."""
     networks = [IPv4Network(subnet) for subnet in subnets]
-    listing = run(["conntrack", "-L", "--dst-nat"], accept=_NOTHING_FOUND)
-    targets = {sources[1] for line in listing.splitlines() if len(sources := _REPLY_SOURCE.findall(line)) > 1}
+    targets = _targets(["conntrack", "-L", "--dst-nat"])
     return {target for target in targets - known if any(IPv4Address(target) in network for network in networks)}
+
+
+def _targets(command: Sequence[str]) -> set[str]:
+    """Who answers the listed connections: the second source of each line."""
+    listing = run(command, accept=_NOTHING_FOUND)
+    return {sources[1] for line in listing.splitlines() if len(sources := _REPLY_SOURCE.findall(line)) > 1}

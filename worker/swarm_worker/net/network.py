@@ -118,12 +118,12 @@ class NodeNetwork:
         with self._overlays.open():
             if full:
                 self._read_back(plan, attempts)
-            specs = self._connect(plan, attempts)
+            connected = self._connect(plan, attempts)
             self._balance_connections(plan, attempts, full=full)
             attempts.make(self._serve_names, plan)
             attempts.make(self._forget_connections, plan)
-            for spec in specs:
-                attempts.make(self._overlays.prune, spec, network_id=spec.network_id)
+            for spec, underlay in connected:
+                attempts.make(self._overlays.prune, spec, underlay, network_id=spec.network_id)
             self._leave_networks(plan, attempts, full=full)
         self._plan = plan
         self._schedule(attempts, full=full)
@@ -147,7 +147,7 @@ class NodeNetwork:
             attempts.make(settings.ensure_bridge_filtering)
             attempts.make(settings.ensure_forwarding)
 
-    def _connect(self, plan: WantedNetwork, attempts: "_Attempts") -> list[OverlaySpec]:
+    def _connect(self, plan: WantedNetwork, attempts: "_Attempts") -> list[tuple[OverlaySpec, Underlay]]:
         """Have bridges, devices and entries; return the networks of which all that is there."""
         if not plan.networks:
             self._ready = frozenset()
@@ -155,7 +155,7 @@ class NodeNetwork:
         underlay = attempts.get(self._overlays.underlay)
         if underlay is None:
             return []
-        specs = []
+        connected = []
         ready = set()
         for network in plan.networks.values():
             spec = _spec(network, plan, underlay)
@@ -163,11 +163,11 @@ class NodeNetwork:
             if not bridged and not self._overlays.exists(spec.bridge):
                 continue  # an engine that is down does not keep its bridge from being connected
             if attempts.make(self._overlays.ensure, spec, underlay, network_id=network.network_id):
-                specs.append(spec)
+                connected.append((spec, underlay))
                 if bridged:
                     ready.add(network.network_id)
         self._ready = frozenset(ready)
-        return specs
+        return connected
 
     def _balance_connections(self, plan: WantedNetwork, attempts: "_Attempts", *, full: bool) -> None:
         if not plan.networks:
@@ -271,6 +271,7 @@ def _spec(network: NetworkView, plan: WantedNetwork, underlay: Underlay) -> Over
         gateway=network.gateway,
         mtu=min(network.mtu or underlay.overlay_mtu, underlay.overlay_mtu),
         virtual_ips=network.virtual_ips(),
+        local=frozenset(e.address for e in network.endpoints if e.node_id == plan.node_id and e.serving),
         peers=network.peers(plan.node_id),
     )
 

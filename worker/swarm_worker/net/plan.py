@@ -6,7 +6,7 @@ is sorted, so that equal sets of assignments give equal plans whatever their ord
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from ipaddress import IPv4Address, IPv4Network
 
 from swarm_api import naming
@@ -103,9 +103,21 @@ class NetworkView:
                 found[endpoint.address] = endpoint.node_address
         return {address: node for address, node in found.items() if node and address not in local}
 
+    @cached_property
+    def _serving(self) -> dict[str, tuple[EndpointView, ...]]:
+        found: dict[str, list[EndpointView]] = {}
+        for endpoint in self.endpoints:
+            if endpoint.serving:
+                found.setdefault(endpoint.service_id, []).append(endpoint)
+        return {service_id: tuple(endpoints) for service_id, endpoints in found.items()}
+
+    def serving_endpoints(self, service_id: str) -> tuple[EndpointView, ...]:
+        """The endpoints of a service that get traffic, by slot."""
+        return self._serving.get(service_id, ())
+
     def serving(self, service_id: str) -> tuple[str, ...]:
-        """Addresses of the endpoints of a service that get traffic."""
-        return tuple(e.address for e in self.endpoints if e.service_id == service_id and e.serving)
+        """Their addresses."""
+        return tuple(endpoint.address for endpoint in self.serving_endpoints(service_id))
 
     def virtual_ips(self) -> frozenset[str]:
         return frozenset(service.virtual_ip for service in self.services if service.virtual_ip)
@@ -247,6 +259,7 @@ def _port(networks: Mapping[str, NetworkView], item: PortAssignment) -> Publishe
     )
 
 
+@lru_cache(maxsize=2**14)  # every apply reads every address again
 def _address(text: str) -> str:
     return str(IPv4Address(text))
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -35,9 +35,10 @@ def _is_address(text: str) -> bool:
 class Upstream:
     """The node's name servers. Reads resolv.conf again when it changed (DHCP, VPN)."""
 
-    def __init__(self, path: Path, port: int = _PORT) -> None:
+    def __init__(self, path: Path, port: int = _PORT, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._port = port
+        self._clock = clock
         self._servers: list[str] = []
         self._seen: object = None
         self._looked_at = -_RELOAD_PERIOD_S
@@ -59,7 +60,7 @@ class Upstream:
         return None
 
     def servers(self, own: Collection[str]) -> list[str]:
-        now = time.monotonic()
+        now = self._clock()
         if now - self._looked_at >= _RELOAD_PERIOD_S:
             self._looked_at = now
             self._read_if_changed()
