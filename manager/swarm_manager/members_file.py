@@ -18,7 +18,11 @@ from swarm_manager.raft.config import Member
 def save_members(settings: Settings, members: Sequence[Member], *, joining: bool) -> None:
     """Remember whom this manager starts with."""
     data = {"joining": joining, "members": [[m.node_id, m.address, m.voter] for m in members]}
-    write_private(settings.members_file, json.dumps(data).encode() + b"\n")
+    try:
+        settings.members_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(settings.members_file, json.dumps(data).encode() + b"\n")
+    except OSError as error:
+        raise StartError(f"{settings.members_file} cannot be written: {error.strerror or error}") from error
 
 
 def load_members(settings: Settings) -> tuple[tuple[Member, ...], bool] | None:

@@ -28,6 +28,7 @@ from swarm_api.dispatcher_pb2 import (
 from swarm_api.dispatcher_pb2_grpc import DispatcherStub
 from swarm_api.identity import NodeCredentials
 from swarm_api.objects_pb2 import Task
+from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.types_pb2 import TaskState
 
 T = TypeVar("T")
@@ -63,6 +64,15 @@ def free_ports(count: int) -> list[int]:
             raft.bind(("127.0.0.1", port + 1))
             found.append(port)
     return found
+
+
+def service(name: str, replicas: int = 1) -> ServiceSpec:
+    """A service that nothing ever runs."""
+    spec = ServiceSpec()
+    spec.annotations.name = name
+    spec.task.container.image = "busybox"
+    spec.replicated.replicas = replicas
+    return spec
 
 
 class ManagerProcess:

@@ -3,36 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import pytest
 from swarm_api.control_pb2 import CreateServiceRequest, GetRequest, ListTasksRequest
-from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.types_pb2 import TaskState
 
-from tests.integration.manager.processes import FakeWorker, ManagerProcess, free_ports, wait_for
+from tests.integration.manager.processes import FakeWorker, ManagerProcess, service
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[ManagerProcess]:
-    manager = ManagerProcess(tmp_path / "m1", free_ports(1)[0])
-    manager.init()
-    manager.start()
-    try:
-        manager.wait_until_leading()
-        yield manager
-    finally:
-        manager.stop()
-        print(manager.log)
-
-
-def service(name: str, replicas: int = 1) -> ServiceSpec:
-    spec = ServiceSpec()
-    spec.annotations.name = name
-    spec.task.container.image = "busybox"
-    spec.replicated.replicas = replicas
-    return spec
 
 
 def test_a_service_is_created_assigned_and_reported_running(manager: ManagerProcess) -> None:
