@@ -100,9 +100,9 @@ def test_a_task_is_known_by_all_its_networks() -> None:
 
 @pytest.mark.parametrize(
     ("subnet", "reserved"),
-    [("10.128.1.0/24", "10.128.1.248/29"), ("10.128.0.0/16", "10.128.255.248/29"), ("10.0.0.16/28", "10.0.0.24/29")],
+    [("10.128.1.0/24", "10.128.1.0/30"), ("10.128.0.0/16", "10.128.0.0/30"), ("10.0.0.16/29", "10.0.0.16/30")],
 )
-def test_the_reserve_is_the_end_of_the_subnet(subnet: str, reserved: str) -> None:
+def test_the_reserve_is_the_begin_of_the_subnet(subnet: str, reserved: str) -> None:
     assert reserved_range(subnet) == reserved
 
 

@@ -14,7 +14,7 @@ from swarm_api.dispatcher_pb2 import Assignment, EndpointAssignment, NetworkAssi
 from swarm_api.types_pb2 import PortConfig
 
 _PROTOCOLS = {PortConfig.TCP: "tcp", PortConfig.UDP: "udp", PortConfig.SCTP: "sctp"}
-_RESERVED_PREFIX_LENGTH = 29
+_RESERVED_PREFIX_LENGTH = 30
 _MTU_OPTION = "com.docker.network.driver.mtu"
 
 
@@ -168,16 +168,15 @@ def mac_of(address: str) -> str:
 
 
 def reserved_range(subnet: str) -> str:
-    """The slice of a subnet that no task, gateway or service is ever given (its last eight addresses, CIDR).
+    """The slice of a subnet that no task, gateway or service is ever given: its first four addresses (CIDR).
 
     Docker insists on a range to take addresses from by itself, for containers nobody gave one; ours all get theirs
-    from the allocator, which leaves this slice out.
+    from the manager's allocator, which leaves this slice out (allocate/addresses.py there).
     """
     network = IPv4Network(subnet)
     if network.prefixlen >= _RESERVED_PREFIX_LENGTH:
-        raise ValueError(f"the subnet {subnet} is too small for an overlay network: /28 is the smallest")
-    last = int(network.broadcast_address) - 7
-    return f"{IPv4Address(last)}/{_RESERVED_PREFIX_LENGTH}"
+        raise ValueError(f"the subnet {subnet} is too small for an overlay network: /29 is the smallest")
+    return f"{network.network_address}/{_RESERVED_PREFIX_LENGTH}"
 
 
 class _Builder:

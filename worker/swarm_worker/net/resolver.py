@@ -213,7 +213,7 @@ class Resolver:
         wanted = self._responder.zones.gateways
         for gateway in set(self._listeners) - wanted:
             self._listeners.pop(gateway).close()
-        self._errors = {}
+        known, self._errors = self._errors, {}
         for gateway in sorted(wanted - set(self._listeners)):
             listener = Listener(self._responder, gateway, self._port)
             try:
@@ -221,7 +221,8 @@ class Resolver:
                 self._listeners[gateway] = listener
             except OSError as error:
                 self._errors[gateway] = error.strerror or str(error)
-                log.warning("cannot listen on %s:%d: %s", gateway, self._port, self._errors[gateway])
+                if known.get(gateway) != self._errors[gateway]:  # said once, tried for ever
+                    log.warning("cannot listen on %s:%d: %s", gateway, self._port, self._errors[gateway])
 
     async def retry_binds(self) -> None:
         while True:
