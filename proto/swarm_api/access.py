@@ -157,10 +157,10 @@ def _nothing_known(state: Path, addresses: tuple[str, ...]) -> str:
     except PermissionError:
         return f"This machine is a node, but only root may read {state}: use sudo, or a context ('swarm-cli context')."
     except OSError:
-        lack = "there is no certificate for" if addresses else "no manager is known: this machine is no node of"
+        lack = "has no certificate of a cluster" if addresses else "is no node of a cluster"
         return (
-            f"Cannot reach a cluster: {lack} it here; use 'swarm-cli init' or 'swarm-cli join' on this machine, "
-            "or --context with a context made by 'swarm-cli context create' on a manager."
+            f"This machine {lack}, and no context is chosen: run 'swarm-cli init' or 'swarm-cli join' here, or name a "
+            "context with --context ('swarm-cli context create' on a manager makes one)."
         )
     return f"This machine is a node, but its files in {state}/node cannot be read: use sudo."
 

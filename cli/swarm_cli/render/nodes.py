@@ -14,10 +14,10 @@ _COLUMNS = (
     Column("STATUS"),
     Column("AVAILABILITY"),
     Column("MANAGER"),
-    Column("ADDRESS"),
-    Column("CPUS", right=True),
-    Column("MEMORY", right=True),
-    Column("ENGINE"),
+    Column("ADDRESS", rank=1),
+    Column("CPUS", right=True, rank=3),
+    Column("MEMORY", right=True, rank=2),
+    Column("ENGINE", rank=4),
 )
 _STATE_STYLES = {NodeState.READY_STATE: "green", NodeState.DOWN: "red", NodeState.DISCONNECTED: "yellow"}
 

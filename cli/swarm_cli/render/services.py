@@ -12,10 +12,10 @@ from swarm_cli.render.text import Cell, Column, Table
 _COLUMNS = (
     Column("ID"),
     Column("NAME"),
-    Column("MODE"),
+    Column("MODE", rank=2),
     Column("REPLICAS"),
-    Column("IMAGE"),
-    Column("PORTS", may_wrap=True),
+    Column("IMAGE", rank=1),
+    Column("PORTS", may_wrap=True, rank=3),
 )
 
 

@@ -12,12 +12,12 @@ from swarm_cli.render.times import ago
 _COLUMNS = (
     Column("ID"),
     Column("NAME"),
-    Column("IMAGE"),
+    Column("IMAGE", rank=3),
     Column("NODE"),
-    Column("DESIRED"),
+    Column("DESIRED", rank=1),
     Column("OBSERVED"),
     Column("WHY", may_wrap=True),
-    Column("PORTS"),
+    Column("PORTS", rank=4),
 )
 _STYLES = {
     TaskState.RUNNING: "green",

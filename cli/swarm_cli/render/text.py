@@ -7,15 +7,20 @@ from dataclasses import dataclass, field
 import click
 
 _GAP = "   "
+_WRAPPED_WIDTH = 24  # what a column that may wrap should have at least
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column.  Where the terminal is narrow, `may_wrap` columns wrap and the others stay whole."""
+    """A column.  Where the terminal is narrow, `may_wrap` columns wrap, and then those with a `rank` go.
+
+    The highest rank goes first; rank 0 stays always.  What is piped has all columns.
+    """
 
     title: str
     may_wrap: bool = False
     right: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,26 @@ def _text(cell: str | Cell) -> str:
     return cell if isinstance(cell, str) else cell.text
 
 
+def fitting(table: Table, width: int) -> Table:
+    """The table with the columns that fit into `width` characters; those of rank that are empty go, too."""
+    needs = [_need(table, index) for index in range(len(table.columns))]
+    kept = [i for i, column in enumerate(table.columns) if not column.rank or any(_text(r[i]) for r in table.rows)]
+    while sum(needs[i] + 2 for i in kept) - 2 > width:
+        dispensable = max(kept, key=lambda i: table.columns[i].rank)
+        if not table.columns[dispensable].rank:
+            break
+        kept.remove(dispensable)
+    rows: list[Sequence[str | Cell]] = [[row[i] for i in kept] for row in table.rows]
+    return Table([table.columns[i] for i in kept], rows, table.has_header)
+
+
+def _need(table: Table, index: int) -> int:
+    """How wide a column must be."""
+    column = table.columns[index]
+    longest = max((len(_text(row[index])) for row in table.rows), default=0)
+    return max(min(longest, _WRAPPED_WIDTH) if column.may_wrap else longest, len(column.title))
+
+
 def rich_table(table: Table) -> object:
     """The table as a rich renderable."""
     from rich.table import Table as RichTable
@@ -87,4 +112,5 @@ def rich_table(table: Table) -> object:
 def _print_rich(table: Table) -> None:
     from rich.console import Console
 
-    Console(highlight=False).print(rich_table(table))
+    console = Console(highlight=False)
+    console.print(rich_table(fitting(table, console.width)))
