@@ -35,6 +35,7 @@ Runs the main job on this machine: four hosts, three of them managers, and the c
   scripts/demo --check   do all of it on hosts of its own, assert every step, kill the leading manager in between,
                          clean up; exit code 0, or 1 and what failed
 """
+DEFAULT_NAME = "demo"
 HOSTS = 4
 STACK = "rnn"
 COMPOSE = CHECKOUT / "examples" / "rnn" / "docker-compose.yml"
@@ -190,9 +191,10 @@ def _kill_the_leader(swarm: Swarm) -> None:
     with _step(f"killing the leading manager (kill -9 of swarm-manager on {leader.name})"):
         leader.kill("swarm-manager")
     with _step("waiting for the managers to have a leader and all nodes ready again"):
-        swarm.wait(lambda: bool(swarm.leader()), "a new leader", timeout_s=15)
+        swarm.wait(lambda: bool(swarm.leader()), "a new leader", timeout_s=30)
         swarm.wait_ready()
         _wait_for_replicas(swarm, sum(REPLICAS.values()))
+    print(f"    {swarm.leader().name} leads now")
 
 
 def _scale(swarm: Swarm, replicas: int) -> None:
@@ -268,7 +270,9 @@ def _print_answers(answers: Sequence[Answer], places: dict[str, str]) -> None:
 
 
 def _print_what_next(testbed: Testbed, swarm: Swarm) -> None:
-    on = f"scripts/testbed --name {testbed.layout.name}"
+    name = testbed.layout.name
+    on = f"scripts/testbed --name {name}"
+    down = "scripts/demo down" if name == DEFAULT_NAME else f"scripts/demo down --name {name}"
     print(f"""
 It is running. Try:
 
@@ -280,7 +284,7 @@ It is running. Try:
     {on} poweroff n4              # its containers move; `poweron n4` brings it back
     {on} --help                   # more faults
 
-    scripts/demo down             # removes all of it
+    {down:<30}# removes all of it
 """)
 
 
@@ -298,5 +302,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("action", nargs="?", choices=["up", "down"], default="up", help="up (the default) or down")
     parser.add_argument("--check", action="store_true", help="assert every step, with a fault in between, and clean up")
-    parser.add_argument("--name", default="demo", help="name of the testbed (default: demo)")
+    parser.add_argument("--name", default=DEFAULT_NAME, help="name of the testbed (default: %(default)s)")
     return parser

@@ -71,7 +71,7 @@ class Swarm:
             raise CommandFailed(f"swarm-cli {' '.join(words)} printed no JSON but: {said[:200]!r}") from error
 
     def nodes(self) -> list[Document]:
-        found: list[Document] = self.ask("node", "ls")
+        found: list[Document] = self.ask("node", "ls")["nodes"]
         return found
 
     def leader(self) -> Host:
@@ -83,7 +83,7 @@ class Swarm:
 
     def tasks(self, stack: str) -> list[Document]:
         """The stack's tasks that are wanted running."""
-        found: list[Document] = self.ask("stack", "ps", stack)
+        found: list[Document] = self.ask("stack", "ps", stack)["tasks"]
         return [task for task in found if task["desired_state"] == "RUNNING"]
 
     def running(self, stack: str) -> int:
