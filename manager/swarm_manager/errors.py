@@ -68,3 +68,8 @@ class TooOldError(ManagerError):
 
 class StartError(ManagerError):
     """This process cannot start, or not go on; the text says why and what to do."""
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its beginning and a full stop at its end, as all our answers have them."""
+    return text[:1].upper() + text[1:].rstrip(".") + "."

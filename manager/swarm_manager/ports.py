@@ -68,9 +68,6 @@ class Store(Protocol):
     def follow(self, after: int) -> AsyncIterator[Sequence[Batch]]:
         """The commits after index `after`, as they are applied; TooOldError when not all are remembered."""
 
-    async def leadership_changed(self) -> None:
-        """Return when leader, term or reachability of members may have changed."""
-
 
 class Membership(Protocol):
     """Who takes part in Raft; the leader's to change, one at a time."""

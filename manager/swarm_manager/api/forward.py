@@ -23,7 +23,7 @@ from swarm_manager.api.rules import Rule
 from swarm_manager.errors import JournalFullError, ManagerError, NotLeaderError, UnavailableError
 
 NO_LEADER_AFTER_S = 3.0
-_RETRY_S = 0.05
+_LOOK_S = 0.03  # how often it is looked who leads, while nobody does or an answer is awaited
 _FORWARD_TIMEOUT_S = 30.0  # of a caller who named no deadline
 _HASTY_MARGIN_S = 0.2  # answer this long before the caller's own deadline, so that it learns why
 
@@ -51,9 +51,6 @@ class Leadership(Protocol):
     def no_leader(self) -> UnavailableError | JournalFullError:
         """Why nobody leads: how many managers are reachable and what a quorum is, or this one's full disk."""
 
-    async def changed(self) -> None:
-        """Return when any of these answers may have changed."""
-
 
 class Forwarder:
     """Runs a leader's call on the leader."""
@@ -75,7 +72,7 @@ class Forwarder:
             except UnavailableError as error:
                 if who.forwarded or clock() >= give_up_at:
                     raise self._final(error) from error
-            await self._pause(give_up_at - clock())
+            await asyncio.sleep(min(_LOOK_S, max(0.0, give_up_at - clock())))
 
     def _patience_s(self, context: Any) -> float:
         remaining: float | None = context.time_remaining()
@@ -98,22 +95,15 @@ class Forwarder:
             metadata=((FORWARDED_ROLE, who.role), (FORWARDED_NODE, who.node_id)),
         )
         answer = asyncio.ensure_future(_outcome(call))
-        change = asyncio.ensure_future(self._leadership.changed())
         try:
-            await asyncio.wait({answer, change}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                raise NotLeaderError("leadership changed while the leader was being asked")
+            while not answer.done():
+                await asyncio.wait({answer}, timeout=_LOOK_S)
+                if not answer.done() and self._leadership.leader_address() != address:
+                    raise NotLeaderError("Leadership changed while the leader was being asked.")
             return answer.result()
         finally:
-            change.cancel()
             if answer.cancel():
                 call.cancel()
-
-    async def _pause(self, limit_s: float) -> None:
-        change = asyncio.ensure_future(self._leadership.changed())
-        known = self._leadership.leads() or self._leadership.leader_address() is not None
-        await asyncio.wait({change}, timeout=min(_RETRY_S, limit_s) if known else max(0.0, limit_s))
-        change.cancel()
 
     def _final(self, error: UnavailableError) -> UnavailableError | JournalFullError:
         return error if self._leadership.leads() else self._leadership.no_leader()

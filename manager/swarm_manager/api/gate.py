@@ -16,10 +16,10 @@ from swarm_manager.api.auth import Authenticate, Caller, set_caller
 from swarm_manager.api.forward import Forwarder, RelayedError
 from swarm_manager.api.rules import Rule
 from swarm_manager.api.status import code_of
-from swarm_manager.errors import BadRequestError, DeniedError
+from swarm_manager.errors import BadRequestError, DeniedError, sentence
 
 _log = structlog.get_logger("api")
-_INTERNAL = "the manager failed on this request by a fault of its own; its log has the details"
+_INTERNAL = "The manager failed on this request by a fault of its own; its log has the details."
 
 
 class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not subscriptable at run time
@@ -83,7 +83,7 @@ async def abort(context: Any, path: str, error: Exception) -> NoReturn:
     if code is None:
         _log.error("request failed", rpc=path, exc_info=error)
         await context.abort(grpc.StatusCode.INTERNAL, _INTERNAL)
-    await context.abort(code, str(error), getattr(error, "trailing", ()))
+    await context.abort(code, sentence(str(error)), getattr(error, "trailing", ()))
     raise AssertionError("abort returns never")
 
 

@@ -23,10 +23,6 @@ class StoreLeadership:
             return None
         return api_address(self._store.snapshot, member)
 
-    async def changed(self) -> None:
-        """Return when any of these answers may have changed."""
-        await self._store.leadership_changed()
-
     def no_leader(self) -> UnavailableError | JournalFullError:
         """Why no request can be served now."""
         raft = self._store.raft

@@ -33,6 +33,7 @@ from swarm_manager.errors import (
     OutcomeUnknownError,
     RefusedError,
     UnavailableError,
+    sentence,
 )
 from swarm_manager.events import Batch, EventRing
 from swarm_manager.ports import MemberStatus, RaftView
@@ -44,7 +45,6 @@ _log = structlog.get_logger("store")
 
 PROPOSE_TIMEOUT_S = 2.5
 READ_TIMEOUT_S = 2.0
-_WATCH_LEADER_S = 0.03  # followers are told of a new leader by looking
 _ENVELOPE_BYTES = 4096  # what an entry holds besides its largest object
 
 
@@ -209,20 +209,6 @@ class ReplicatedStore:
         """Return when `reign` has changed."""
         await self._changed.wait()
 
-    async def leadership_changed(self) -> None:
-        """Return when another manager leads, or none, or when this one's own role changed."""
-        before = self._leadership()
-        changed = self._changed
-        while self._leadership() == before and not changed.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), _WATCH_LEADER_S)
-
-    def _leadership(self) -> tuple[str, bool]:
-        if self._replica is None:
-            return ("", False)
-        status = self._replica.status()
-        return (status.leader_id, status.is_leader)
-
     # -------------------------------------------------------------------------------------- membership
 
     async def add_member(self, node_id: str, raft_address: str) -> None:
@@ -246,7 +232,7 @@ async def _outcome(future: "Future[T]") -> T:
 
 
 def _translated(error: raft_errors.RaftError) -> ManagerError:
-    text = _sentence(str(error))
+    text = sentence(str(error))
     if isinstance(error, raft_errors.JournalUnavailable):
         return JournalFullError(text)
     if isinstance(error, raft_errors.ProposalTooLarge):
@@ -258,7 +244,3 @@ def _translated(error: raft_errors.RaftError) -> ManagerError:
     if isinstance(error, raft_errors.MembershipRefused | raft_errors.InvalidConfig):
         return RefusedError(text)
     return UnavailableError(text)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "."

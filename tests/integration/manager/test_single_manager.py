@@ -1,8 +1,5 @@
 """One manager, from `init` to tasks that run."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from swarm_api.control_pb2 import CreateServiceRequest, GetRequest, ListTasksRequest
 from swarm_api.types_pb2 import TaskState

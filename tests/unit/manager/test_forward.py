@@ -1,0 +1,186 @@
+"""Passing calls on to the leader."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from swarm_api.control_pb2 import CreateServiceRequest, CreateServiceResponse
+from swarm_manager.api.auth import FORWARDED_NODE, FORWARDED_ROLE, Caller
+from swarm_manager.api.forward import Forwarder, RelayedError
+from swarm_manager.api.rules import read_rules
+from swarm_manager.errors import JournalFullError, NotLeaderError, OutcomeUnknownError, UnavailableError
+
+PATH = "/swarm.v1.Control/CreateService"
+RULE = read_rules()[PATH]
+ALICE = Caller("admin", "alice")
+REQUEST = CreateServiceRequest(request_id="r1")
+
+
+class Leadership:
+    """Set by the test."""
+
+    def __init__(self) -> None:
+        self.address: str | None = None
+        self.here = False
+        self.error: UnavailableError | JournalFullError = UnavailableError("No manager leads.")
+
+    def leads(self) -> bool:
+        return self.here
+
+    def leader_address(self) -> str | None:
+        return self.address
+
+    def no_leader(self) -> UnavailableError | JournalFullError:
+        return self.error
+
+    def set(self, *, here: bool = False, address: str | None = None) -> None:
+        self.here, self.address = here, address
+
+
+class Other:
+    """Another manager: a real gRPC server that answers as the test says."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, str]] = []
+        self.asked = asyncio.Event()
+        self.answer: Any = CreateServiceResponse()
+
+    async def start(self) -> None:
+        self.server = grpc.aio.server()
+        handler = grpc.method_handlers_generic_handler(
+            "swarm.v1.Control", {"CreateService": grpc.unary_unary_rpc_method_handler(self._create)}
+        )
+        self.server.add_generic_rpc_handlers((handler,))
+        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        await self.server.start()
+
+    async def _create(self, raw: bytes, context: Any) -> bytes:
+        assert CreateServiceRequest.FromString(raw) == REQUEST
+        self.seen.append(dict(context.invocation_metadata()))
+        self.asked.set()
+        if isinstance(self.answer, tuple):
+            await context.abort(*self.answer)
+        if self.answer is None:
+            await asyncio.Event().wait()
+        return bytes(self.answer.SerializeToString())
+
+
+class Channels:
+    """`PeerChannels` without TLS."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, grpc.aio.Channel] = {}
+
+    def channel(self, address: str) -> grpc.aio.Channel:
+        return self._open.setdefault(address, grpc.aio.insecure_channel(address))
+
+    async def close(self) -> None:
+        for channel in self._open.values():
+            await channel.close()
+
+
+class Context:
+    """A caller who is in no hurry."""
+
+    def time_remaining(self) -> float | None:
+        return None
+
+
+@pytest.fixture
+async def other() -> AsyncIterator[Other]:
+    found = Other()
+    await found.start()
+    yield found
+    await found.server.stop(None)
+
+
+@pytest.fixture
+def leadership() -> Leadership:
+    return Leadership()
+
+
+@pytest.fixture
+async def forwarder(leadership: Leadership) -> AsyncIterator[Forwarder]:
+    channels = Channels()
+    yield Forwarder(leadership, channels, no_leader_after_s=0.3)  # type: ignore[arg-type]  # a fake of PeerChannels
+    await channels.close()
+
+
+async def local(request: Any, context: Any) -> CreateServiceResponse:
+    response = CreateServiceResponse()
+    response.service.id = "here"
+    return response
+
+
+async def test_the_leader_answers_by_itself(forwarder: Forwarder, leadership: Leadership) -> None:
+    leadership.set(here=True)
+    raw = await forwarder.run(RULE, REQUEST, ALICE, local, Context())
+    assert CreateServiceResponse.FromString(raw).service.id == "here"
+
+
+async def test_a_follower_passes_on_and_says_for_whom(
+    forwarder: Forwarder, leadership: Leadership, other: Other
+) -> None:
+    other.answer.service.id = "there"
+    leadership.set(address=other.address)
+    raw = await forwarder.run(RULE, REQUEST, ALICE, local, Context())
+    assert CreateServiceResponse.FromString(raw).service.id == "there"
+    assert (other.seen[0][FORWARDED_ROLE], other.seen[0][FORWARDED_NODE]) == ("admin", "alice")
+
+
+async def test_the_leaders_refusal_comes_back_as_it_is(
+    forwarder: Forwarder, leadership: Leadership, other: Other
+) -> None:
+    other.answer = (grpc.StatusCode.ALREADY_EXISTS, "A service named web exists already.")
+    leadership.set(address=other.address)
+    with pytest.raises(RelayedError, match="web exists already") as refused:
+        await forwarder.run(RULE, REQUEST, ALICE, local, Context())
+    assert refused.value.code == grpc.StatusCode.ALREADY_EXISTS
+
+
+async def test_a_call_waits_for_an_election(forwarder: Forwarder, leadership: Leadership, other: Other) -> None:
+    call = asyncio.ensure_future(forwarder.run(RULE, REQUEST, ALICE, local, Context()))
+    await asyncio.sleep(0)
+    leadership.set(address=other.address)
+    assert await call == b""
+
+
+async def test_a_call_to_a_leader_that_froze_is_repeated_at_the_next(
+    forwarder: Forwarder, leadership: Leadership, other: Other
+) -> None:
+    other.answer = None  # takes the call and never answers
+    leadership.set(address=other.address)
+    call = asyncio.ensure_future(forwarder.run(RULE, REQUEST, ALICE, local, Context()))
+    await other.asked.wait()
+    leadership.set(here=True)
+    assert CreateServiceResponse.FromString(await call).service.id == "here"
+
+
+async def test_without_a_leader_the_reason_is_told(forwarder: Forwarder, leadership: Leadership) -> None:
+    with pytest.raises(UnavailableError, match="No manager leads"):
+        await forwarder.run(RULE, REQUEST, ALICE, local, Context())
+    leadership.error = JournalFullError("The disk is full.")
+    with pytest.raises(JournalFullError):
+        await forwarder.run(RULE, REQUEST, ALICE, local, Context())
+
+
+async def test_an_unknown_outcome_is_settled_by_asking_again(forwarder: Forwarder, leadership: Leadership) -> None:
+    leadership.set(here=True)
+    outcomes: list[Exception] = [OutcomeUnknownError("lost the lead"), NotLeaderError("not now")]
+
+    async def sometimes(request: Any, context: Any) -> CreateServiceResponse:
+        if outcomes:
+            raise outcomes.pop(0)
+        return await local(request, context)
+
+    raw = await forwarder.run(RULE, REQUEST, ALICE, sometimes, Context())
+    assert CreateServiceResponse.FromString(raw).service.id == "here"
+
+
+async def test_a_call_is_passed_on_only_once(forwarder: Forwarder, leadership: Leadership, other: Other) -> None:
+    leadership.set(address=other.address)
+    with pytest.raises(UnavailableError):
+        await forwarder.run(RULE, REQUEST, Caller("admin", "alice", forwarded=True), local, Context())
+    assert other.seen == []
