@@ -43,7 +43,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.ssl_target_name_override", SERVER_NAME),
     ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 2_000),  # in spite of its name: how long a connection may take
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.keepalive_time_ms", 10_000),  # a watch must notice that its manager lost power
     ("grpc.keepalive_timeout_ms", 3_000),
@@ -199,9 +199,10 @@ class _Attempts:
     def note(self, index: int, error: grpc.RpcError) -> None:
         """Remember what an endpoint said; end the call when the time is up."""
         said = error.details() or error.code().name
-        if self._said.get(index) != said:
-            self._unexplained.add(index)
-        self._said[index] = said
+        if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or index not in self._said:
+            if self._said.get(index) != said:
+                self._unexplained.add(index)
+            self._said[index] = said  # a reason is worth more than "time is up"
         if time.monotonic() >= self.deadline:
             raise self._conclusion() from None
 
@@ -217,6 +218,8 @@ class _Attempts:
             raise self._conclusion()
         time.sleep(min(self._pause_s, max(self.deadline - now, 0)))
         self._pause_s = min(self._pause_s * 2, _PAUSE_S[1])
+        if time.monotonic() >= self.deadline:
+            raise self._conclusion()
 
     def _diagnose(self, index: int) -> None:
         left = max(self.deadline - time.monotonic(), 0.05)
@@ -244,8 +247,10 @@ class _Attempts:
     def _list(self) -> str:
         lines = []
         for index, found in self._found.items():
-            detail = f" ({found.detail})" if found.finding in (Finding.SILENT, Finding.UNKNOWN_HOST) else ""
-            lines.append(f"{self._endpoints[index].address} {found.finding.value}{detail}")
+            detail = f" ({found.detail})" if found.finding is Finding.SILENT and found.detail else ""
+            endpoint = self._endpoints[index]
+            where = f"this node's own manager ({endpoint.address})" if endpoint.is_local else endpoint.address
+            lines.append(f"{where} {found.finding.value}{detail}")
         return ", ".join(lines)
 
     def _certificate_sentence(self) -> str:

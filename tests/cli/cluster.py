@@ -8,7 +8,7 @@ tasks there are, and in which state, the test says (`run`, `put`).
 import hashlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
@@ -18,6 +18,7 @@ from swarm_api.control_pb2_grpc import ControlServicer, add_ControlServicer_to_s
 from swarm_api.ids import base36
 from swarm_api.naming import STACK_LABEL
 from swarm_api.objects_pb2 import Config, Network, Node, Object, ObjectKind, Secret, Service, Stack, Task
+from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.types_pb2 import TaskState
 
 _KINDS = ("node", "service", "task", "network", "secret", "config", "stack")
@@ -32,6 +33,7 @@ class FakeCluster(ControlServicer):
         self.index = 0
         self.runs_services = True  #: whether created services run at once
         self.fails_next: list[tuple[grpc.StatusCode, str]] = []
+        self.when_watched: list[Callable[[], object]] = []  #: done as soon as a watch stands
         self._remembered: dict[str, Any] = {}
         self._watchers: list[queue.Queue[api.WatchMessage | None]] = []
         self._lock = threading.RLock()
@@ -206,7 +208,8 @@ class FakeCluster(ControlServicer):
             service.CopyFrom(self._find("service", request.id, context))
             if service.meta.version.index != request.version.index:
                 context.abort(grpc.StatusCode.ABORTED, "The service changed since it was read.")
-            wanted = service.previous_spec if request.rollback else request.spec
+            wanted = ServiceSpec()
+            wanted.CopyFrom(service.previous_spec if request.rollback else request.spec)
             service.previous_spec.CopyFrom(service.spec)
             service.spec.CopyFrom(wanted)
             service.spec_version.index = self.index + 1
@@ -334,6 +337,8 @@ class FakeCluster(ControlServicer):
             version = max(request.resume_from, self.index) if not request.resume_from else request.resume_from
         context.add_callback(lambda: mine.put(None))
         yield api.WatchMessage(version=version)
+        while self.when_watched:
+            self.when_watched.pop(0)()
         while (message := mine.get()) is not None:
             yield message
         self._watchers.remove(mine)
