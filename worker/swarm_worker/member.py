@@ -8,7 +8,6 @@ then the manager is started, or stopped and its data removed.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -72,7 +71,7 @@ class Member:
         return self.supervisor.state if self.supervisor else ""
 
     async def run(self) -> None:
-        """Work until cancelled. Containers run on; the manager is stopped."""
+        """Work until cancelled. Containers and the manager run on."""
         async with self._group:
             self._match_role()
             self._group.create_task(self.agent.run(), name="agent")
@@ -108,12 +107,17 @@ class Member:
         return Supervisor(command, self._store.log_dir / "manager.log", config.run_dir / "manager.pid")
 
     async def _end_manager(self) -> None:
-        task, self._supervising, self.supervisor = self._supervising, None, None
+        await self.stop_manager()
+        await asyncio.to_thread(self._store.forget_manager)
+
+    async def stop_manager(self) -> None:
+        """End this node's manager, if it has one."""
+        supervisor, task = self.supervisor, self._supervising
+        self.supervisor = self._supervising = None
         if task:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        await asyncio.to_thread(self._store.forget_manager)
+        if supervisor:
+            await supervisor.stop()
 
     def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
         self._group.create_task(work)

@@ -50,8 +50,10 @@ class Node:
             self._begin(identity)
 
     async def stop(self) -> None:
-        """Stop working. Containers run on."""
-        task, self._running, self.member = self._running, None, None
+        """Stop working, and the manager too. Containers run on."""
+        task, member, self._running, self.member = self._running, self.member, None, None
+        if member:
+            await member.stop_manager()
         if task:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -210,6 +212,8 @@ class Node:
                 await member.run()
             except* Exception:
                 log.exception("the node's work failed; it begins again")
+            if member is not self.member:
+                return  # stopped in the same moment: the failure hid the cancellation
             await asyncio.sleep(RESTART_S)
             member = self.member = Member(self._config, self._store, member.identity, self._engine)
 

@@ -155,10 +155,11 @@ class Session:
         finally:
             self.connected.clear()
             link.call.cancel()
+        _heed_cancellation()
 
     async def _read(self, link: Link) -> None:
         try:
-            async for message in link.call:
+            while isinstance(message := await link.call.read(), SessionMessage):
                 self._take(message)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
@@ -224,6 +225,13 @@ class Session:
                 raise _refusal(error, link.address) from error
             agent.reports.acknowledge(reports)
             self._described = description
+
+
+def _heed_cancellation() -> None:
+    """A task group that fails at the moment it is cancelled tells of its failure alone; we are to stop all the same."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _discard(link: Link) -> None:

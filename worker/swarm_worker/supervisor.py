@@ -72,7 +72,7 @@ class Supervisor:
         self.state = "starting"  # for people
 
     async def run(self) -> None:
-        """Work until cancelled, then stop the manager."""
+        """Work until cancelled. The manager runs on: `stop` stops it, another `run` finds it."""
         pause_s = FIRST_PAUSE_S
         loop = asyncio.get_running_loop()
         rotation = loop.create_task(self._rotate_loop())
@@ -87,7 +87,6 @@ class Supervisor:
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         finally:
             rotation.cancel()
-            await asyncio.shield(self._stop())
 
     def last_words(self) -> str:
         """The last line the manager printed."""
@@ -136,8 +135,8 @@ class Supervisor:
         ours = [part.encode() for part in self._command]
         return Process.of(pid) if command[-len(ours) - 1 : -1] == ours else None
 
-    async def _stop(self) -> None:
-        """SIGTERM, some patience, SIGKILL."""
+    async def stop(self) -> None:
+        """End the manager: SIGTERM, some patience, SIGKILL. To be called when `run` does not run any more."""
         process, self.state = self._process, "stopped"
         if process is None or not process.alive:
             return
