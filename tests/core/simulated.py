@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Iterator
 
 from google.protobuf.timestamp_pb2 import Timestamp
-
 from swarm_api.dispatcher_pb2 import Assignment, TaskReport
 from swarm_api.objects_pb2 import (
     Cluster,

@@ -3,6 +3,7 @@
 The policy is read from the service as it is now, the attempts from the slot's history: nothing is kept in memory.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -82,10 +83,17 @@ def _attempts_used_up(ends: list[int], policy: RestartPolicy) -> bool:
 
 def _delay_ns(ends: list[int], policy: RestartPolicy) -> int:
     delay_ns = duration_ns(policy.delay) if policy.HasField("delay") else seconds_ns(RESTART_DELAY_S)
-    in_a_row = 0
-    for later, earlier in zip(reversed(ends), [*reversed(ends[:-1]), None], strict=True):
-        in_a_row += 1
-        if earlier is None or later - earlier > _HEALTHY_AFTER_NS:
-            break
-    doublings = max(0, in_a_row - _PLAIN_RETRIES)
+    doublings = max(0, _in_a_row(ends) - _PLAIN_RETRIES)
     return max(delay_ns, min(delay_ns << min(doublings, 16), _LONGEST_DELAY_NS))
+
+
+def _in_a_row(ends: list[int]) -> int:
+    """How many of the last ends followed each other closely."""
+    if not ends:
+        return 0
+    count = 1
+    for earlier, later in reversed(list(itertools.pairwise(ends))):
+        if later - earlier > _HEALTHY_AFTER_NS:
+            break
+        count += 1
+    return count

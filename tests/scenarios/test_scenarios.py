@@ -1,0 +1,21 @@
+"""Replays every scenario beside this file, with one leader, and with a new leader before each plan."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.script import check
+
+SCENARIOS = sorted((Path(__file__).parent / "stories").glob("*.txt"))
+REWRITE = bool(os.environ.get("REWRITE_SCENARIOS"))
+
+
+@pytest.mark.parametrize("forgetful", [False, True], ids=["one leader", "a new leader at every plan"])
+@pytest.mark.parametrize("path", SCENARIOS, ids=[path.stem for path in SCENARIOS])
+def test_scenario(path: Path, forgetful: bool) -> None:
+    check(path, forgetful=forgetful, rewrite=REWRITE and not forgetful)
+
+
+def test_there_are_scenarios() -> None:
+    assert SCENARIOS
