@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from swarm_api.objects_pb2 import Node
 from swarm_api.raft_pb2 import RaftJoinRequest, RaftJoinResponse, RaftLeaveRequest, RaftLeaveResponse, RaftMember
 from swarm_api.raft_pb2_grpc import RaftMembershipServicer
 from swarm_api.types_pb2 import NodeRole
@@ -32,7 +31,7 @@ class MembershipRpcs(Desk, RaftMembershipServicer):
         return RaftJoinResponse(members=self._members())
 
     async def _note_address(self, request: RaftJoinRequest) -> None:
-        def decide(snapshot: Snapshot, edit: Edit) -> Node:
+        def decide(snapshot: Snapshot, edit: Edit) -> RaftJoinResponse:
             node = snapshot.nodes.get(request.node_id)
             if node is None:
                 raise NotFoundError(f"Node {request.node_id} is not part of the cluster; join it again.")
@@ -42,9 +41,9 @@ class MembershipRpcs(Desk, RaftMembershipServicer):
             changed.manager_address = request.api_address
             if changed != node:
                 edit.update(changed)
-            return changed
+            return RaftJoinResponse()
 
-        await write(self._store, "", Node, decide)
+        await write(self._store, "", RaftJoinResponse, decide)
 
     def _members(self) -> list[RaftMember]:
         view = self._store.snapshot
@@ -66,15 +65,15 @@ class MembershipRpcs(Desk, RaftMembershipServicer):
         return RaftLeaveResponse()
 
     async def _demote(self, node_id: str) -> None:
-        def decide(snapshot: Snapshot, edit: Edit) -> Node:
+        def decide(snapshot: Snapshot, edit: Edit) -> RaftLeaveResponse:
             node = snapshot.nodes.get(node_id)
             if node is None:
-                return Node()
+                return RaftLeaveResponse()
             changed = copy_of(node)
             changed.spec.role = NodeRole.WORKER
             changed.manager_address = ""
             if changed != node:
                 edit.update(changed)
-            return changed
+            return RaftLeaveResponse()
 
-        await write(self._store, "", Node, decide)
+        await write(self._store, "", RaftLeaveResponse, decide)

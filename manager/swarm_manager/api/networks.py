@@ -14,7 +14,6 @@ from swarm_api.control_pb2 import (
     RemoveResponse,
 )
 from swarm_api.ids import new_id
-from swarm_api.naming import INGRESS_NETWORK
 from swarm_api.objects_pb2 import Network, ObjectKind
 from swarm_api.specs_pb2 import NetworkSpec
 
@@ -23,7 +22,7 @@ from swarm_manager.api.lookup import find, select
 from swarm_manager.api.references import refuse_in_use, refuse_taken_name, users_of_network
 from swarm_manager.api.writes import Edit, check_spec, copy_of, write
 from swarm_manager.core.snapshot import Snapshot, View
-from swarm_manager.errors import AlreadyExistsError, RefusedError
+from swarm_manager.errors import BadRequestError, RefusedError
 
 
 class NetworkRpcs(Desk):
@@ -69,8 +68,8 @@ def new_network(view: View, spec: NetworkSpec) -> Network:
     check_spec(spec)
     name = spec.annotations.name
     refuse_taken_name(view, ObjectKind.NETWORK, name)
-    if spec.ingress or name == INGRESS_NETWORK:
-        raise AlreadyExistsError("The ingress network is made by the cluster itself; choose another name.")
+    if spec.ingress:
+        raise BadRequestError("The cluster makes its ingress network by itself; there is only one.")
     for wanted in spec.ipam:
         if wanted.subnet:
             _refuse_overlap(view, name, ipaddress.ip_network(wanted.subnet, strict=False))

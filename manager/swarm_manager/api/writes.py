@@ -79,7 +79,7 @@ async def write(store: Store, request_id: str, reply_type: type[M], decide: Deci
         reply = decide(snapshot, edit)
         if edit.is_empty:
             return reply
-        edit.change_set.reply = reply.SerializeToString()
+        edit.change_set.reply = _remembered(reply)
         outcome = await store.propose(edit.change_set)
         if isinstance(outcome, Committed):
             return _as_committed(reply_type.FromString(outcome.reply), store.snapshot)
@@ -90,6 +90,16 @@ async def write(store: Store, request_id: str, reply_type: type[M], decide: Deci
 def _give_up(refused: Conflict | None) -> Exception:
     reason = refused.reason if refused is not None else ""
     return VersionConflictError(reason) if refused is not None and refused.stale else RefusedError(reason)
+
+
+def _remembered(reply: Message) -> bytes:
+    """The reply as it is kept: of objects only the ids, for they are in the state themselves."""
+    kept = copy_of(reply)
+    for field, value in kept.ListFields():
+        kind = KIND_OF_NOUN.get(field.name)
+        if kind is not None and isinstance(value, kind.message):
+            value.CopyFrom(kind.message(id=value.id))  # type: ignore[arg-type]  # of the same kind
+    return kept.SerializeToString()
 
 
 def _as_committed(reply: M, view: View) -> M:

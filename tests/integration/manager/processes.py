@@ -33,7 +33,11 @@ from swarm_api.types_pb2 import TaskState
 
 T = TypeVar("T")
 START_S = 15.0
-NAME = (("grpc.ssl_target_name_override", "swarm-manager"), ("grpc.use_local_subchannel_pool", 1))
+NAME = (
+    ("grpc.ssl_target_name_override", "swarm-manager"),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", 64 << 20),
+)
 
 
 def wait_for(what: str, probe: Callable[[], T | None], limit_s: float = START_S) -> T:
