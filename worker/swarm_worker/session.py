@@ -85,6 +85,7 @@ class Session:
         self._described = NodeDescription()  # what the leader knows
         self._renew = asyncio.Event()
         self.connected = asyncio.Event()
+        self.reported = asyncio.Event()  # nothing waits to be reported
         self.leader = ""
         self.last_error = ""
 
@@ -144,11 +145,8 @@ class Session:
             self.connected.set()
             self._agent.news.set()
             log.info("session opened", manager=link.address, term=link.first.term)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._read(link), name="assignments")
-                group.create_task(self._beat(link), name="heartbeats")
-                group.create_task(self._report(link), name="reports")
-                group.create_task(self._until_renewed(), name="renewal")
+            # In a task of its own: before Python 3.13 a group that fails leaves its task looking cancelled.
+            await asyncio.create_task(self._work(link), name="session")
         except* SessionError as ended:
             self.last_error = str(ended.exceptions[0])
             log.info("session ended", manager=link.address, reason=self.last_error)
@@ -156,6 +154,13 @@ class Session:
             self.connected.clear()
             link.call.cancel()
         _heed_cancellation()
+
+    async def _work(self, link: Link) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read(link), name="assignments")
+            group.create_task(self._beat(link), name="heartbeats")
+            group.create_task(self._report(link), name="reports")
+            group.create_task(self._until_renewed(), name="renewal")
 
     async def _read(self, link: Link) -> None:
         try:
@@ -208,7 +213,9 @@ class Session:
             await self._agent.news.wait()
             await asyncio.sleep(BATCH_S)
             self._agent.news.clear()
+            self.reported.clear()
             await self._send_reports(link)
+            self.reported.set()
 
     async def _send_reports(self, link: Link) -> None:
         """Send all there is; what is not acknowledged is sent again, in this session or the next."""
