@@ -9,7 +9,7 @@ import http.client
 from collections.abc import Sequence
 from typing import Any
 
-from bench.side import COMMAND, STOP_SIGNAL, NotAcceptedError, SeenTask, wait_healthy
+from bench.side import COMMAND, STOP_SIGNAL, Joined, NotAcceptedError, SeenTask, wait_healthy
 from tests.testbed.engine import EngineError
 from tests.testbed.host import Host
 
@@ -55,13 +55,16 @@ class DockerSwarm:
                 return self._host(node)
         raise NotAcceptedError(f"{self.name} has no leader")
 
-    def create(self, name: str, image: str, replicas: int, asked: Sequence[Host]) -> None:
-        container = {"Image": image, "Command": list(COMMAND), "StopSignal": STOP_SIGNAL}
-        body = {
-            "Name": name,
-            "TaskTemplate": {"ContainerSpec": container},
-            "Mode": {"Replicated": {"Replicas": replicas}},
-        }
+    def create_overlay(self, name: str) -> None:
+        self._ask_any("POST", "/networks/create", body={"Name": name, "Driver": "overlay"})
+
+    def create(self, name: str, image: str, replicas: int, asked: Sequence[Host], joined: Joined | None = None) -> None:
+        task: dict[str, Any] = {"ContainerSpec": {"Image": image, "Command": list(COMMAND), "StopSignal": STOP_SIGNAL}}
+        body = {"Name": name, "TaskTemplate": task, "Mode": {"Replicated": {"Replicas": replicas}}}
+        if joined:
+            task["Networks"] = [{"Target": joined.overlay}]
+            ports = {"TargetPort": joined.target_port, "PublishedPort": joined.published_port}
+            body["EndpointSpec"] = {"Ports": [ports]}
         self._ask(asked[0], "POST", "/services/create", body=body)
 
     def remove(self, name: str) -> None:

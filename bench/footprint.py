@@ -1,4 +1,5 @@
-"""What a cluster costs at rest: memory and CPU of its daemons with eight tasks running.
+"""What a cluster costs at rest: memory and CPU of its daemons with eight tasks running, in one overlay network and
+behind one published port.
 
 Measured   resident memory (VmRSS, MiB), and CPU time used in --rest-s seconds as a share of one core (%), from
            /proc/PID/stat, of swarm-manager (the leader's; the worst of the followers'), of swarm-worker with all the
@@ -22,11 +23,12 @@ from bench.arena import Arena, hosts_up, parser
 from bench.docker_swarm import DockerSwarm
 from bench.figures import Figure, Limit, Report
 from bench.raftswarm import DAEMON, MANAGER, Raftswarm
-from bench.side import Side, managers, persistently
+from bench.side import Joined, Side, managers, persistently
 from tests.testbed.host import Host
 from tests.testbed.process import command_line, resident_bytes, wait_until
 
 TASKS = 8
+PUBLISHED_PORT = 8080
 MEMORY_LIMIT = (Limit("worst", 110.0),)
 CPU_LIMIT = (Limit("worst", 2.0),)
 ENGINE = "dockerd"
@@ -57,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _start_tasks(side: Side, arena: Arena) -> None:
-    persistently(lambda: side.create("rest", arena.image_id, TASKS, managers(side)))
+    persistently(lambda: side.create_overlay("rest-net"))
+    joined = Joined("rest-net", PUBLISHED_PORT)
+    persistently(lambda: side.create("rest", arena.image_id, TASKS, managers(side), joined))
     wait_until(lambda: _running(side) == TASKS, f"{side.name}: {TASKS} running tasks", timeout_s=60)
 
 

@@ -16,9 +16,10 @@ from swarm_api.defaults import API_PORT, RUN_DIR
 from swarm_api.errors import AlreadyExistsError, ClientError, NotFoundError
 from swarm_api.naming import SERVICE_NAME_LABEL
 from swarm_api.objects_pb2 import REACHABLE, Node
+from swarm_api.specs_pb2 import NetworkSpec
 from swarm_api.types_pb2 import READY_STATE, TaskState
 
-from bench.side import COMMAND, STOP_SIGNAL, BenchError, NotAcceptedError, SeenTask, wait_healthy
+from bench.side import COMMAND, STOP_SIGNAL, BenchError, Joined, NotAcceptedError, SeenTask, wait_healthy
 from tests.testbed.host import Host
 
 MANAGERS = 3
@@ -70,15 +71,27 @@ class Raftswarm:
                 return self._host(node)
         raise NotAcceptedError(f"{self.name} has no leader")
 
-    def create(self, name: str, image: str, replicas: int, asked: Sequence[Host]) -> None:
-        with self.client(asked) as client:
-            self.create_with(client, name, image, replicas)
+    def create_overlay(self, name: str) -> None:
+        spec = NetworkSpec(driver="overlay")
+        spec.annotations.name = name
+        with self.client() as client:
+            try:
+                client.networks.create(spec)
+            except ClientError as error:
+                raise NotAcceptedError(str(error)) from error
 
-    def create_with(self, client: Client, name: str, image: str, replicas: int) -> None:
+    def create(self, name: str, image: str, replicas: int, asked: Sequence[Host], joined: Joined | None = None) -> None:
+        with self.client(asked) as client:
+            self.create_with(client, name, image, replicas, joined)
+
+    def create_with(self, client: Client, name: str, image: str, replicas: int, joined: Joined | None = None) -> None:
         """`create`, by a client that is connected already."""
         spec = replicated(name, image, replicas=replicas)
         spec.task.container.command.extend(COMMAND)
         spec.task.container.stop_signal = STOP_SIGNAL
+        if joined:
+            spec.task.networks.add(target=joined.overlay)
+            spec.endpoint.ports.add(target_port=joined.target_port, published_port=joined.published_port)
         try:
             client.services.create(spec)
         except AlreadyExistsError:

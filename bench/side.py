@@ -27,6 +27,15 @@ class NotAcceptedError(BenchError):
 
 
 @dataclass(frozen=True)
+class Joined:
+    """How a service is reached: its overlay network, which exists, and the port that every node answers on."""
+
+    overlay: str
+    published_port: int
+    target_port: int = 80
+
+
+@dataclass(frozen=True)
 class SeenTask:
     """A task that is wanted, as the orchestrator shows it."""
 
@@ -51,7 +60,10 @@ class Side(Protocol):
     def leader(self) -> Host:
         """The host whose manager leads; NotAcceptedError while there is none."""
 
-    def create(self, name: str, image: str, replicas: int, asked: Sequence[Host]) -> None:
+    def create_overlay(self, name: str) -> None:
+        """Create an overlay network."""
+
+    def create(self, name: str, image: str, replicas: int, asked: Sequence[Host], joined: Joined | None = None) -> None:
         """Create a service; return when it is accepted. NotAcceptedError: not this time, try again."""
 
     def remove(self, name: str) -> None:
