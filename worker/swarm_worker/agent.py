@@ -12,7 +12,9 @@ from typing import Any
 
 import structlog
 from swarm_api.dispatcher_pb2 import SessionMessage
-from swarm_api.objects_pb2 import NodeDescription, TaskStatus
+from swarm_api.objects_pb2 import NodeDescription, Task, TaskStatus
+from swarm_api.states import state_name
+from swarm_api.types_pb2 import TaskState
 
 from swarm_worker.core import effects, events
 from swarm_worker.core.assignments import AssignmentSet, Verdict
@@ -63,6 +65,7 @@ class Agent:
         self._resyncing = False
         self._unsaved = asyncio.Event()
         self._swept = False
+        self._leaving = False
         self._changed = asyncio.Condition()
 
     @property
@@ -106,7 +109,7 @@ class Agent:
     def apply(self, message: SessionMessage) -> Verdict:
         """Take a message of the session with the leader."""
         verdict = self.assignments.apply(message)
-        if verdict is not Verdict.APPLIED:
+        if verdict is not Verdict.APPLIED or self._leaving:
             return verdict
         if message.full or any(_is_about_tasks(key) for key in _keys(message)):
             self._tell_tasks(repeat=message.full)
@@ -119,12 +122,21 @@ class Agent:
         return verdict
 
     async def drain(self, timeout_s: float) -> bool:
-        """Stop and remove all tasks of this node; whether all were gone in time. Then take its networks down."""
-        self.apply(SessionMessage(term=self.assignments.term, full=True))
-        self.assignments.confirmed = True
-        drained = await self._wait_until_idle(timeout_s)
-        await self._keeper.apply_once()  # networks go when no container is attached any more
-        return drained
+        """Stop, report and remove all tasks of this node, and take no new ones; whether all were gone in time."""
+        self._leaving = True
+        ended = {}
+        for task_id, record in self._machine.records.items():
+            ended[task_id] = Task()
+            ended[task_id].CopyFrom(record.task)
+            ended[task_id].desired_state = TaskState.REMOVE
+        self.post(events.TasksAssigned(ended, self.assignments.generation))
+        return await self._wait_until_idle(timeout_s)
+
+    async def leave_networks(self) -> None:
+        """Take this node's networks down; to be called when no container is attached any more."""
+        self.assignments.apply(SessionMessage(term=self.assignments.term, full=True))
+        self._network.invalidate()
+        await self._keeper.apply_once()
 
     async def _wait_until_idle(self, timeout_s: float) -> bool:
         try:
@@ -168,7 +180,9 @@ class Agent:
     def _report(self, task_id: str, status: TaskStatus) -> None:
         status.timestamp.FromNanoseconds(int(self._clock() * 1e9))
         status.applied_by = self._node_id
-        log.info("task", task_id=task_id, state=status.state, message=status.message, error=status.err or None)
+        log.info(
+            "task", task_id=task_id, state=state_name(status.state), message=status.message, error=status.err or None
+        )
         self.reports.add(task_id, status)
         self.news.set()
         self._unsaved.set()

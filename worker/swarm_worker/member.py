@@ -8,6 +8,7 @@ then the manager is started, or stopped and its data removed.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -32,6 +33,7 @@ from swarm_worker.storage import NodeFile, NodeStore
 from swarm_worker.supervisor import Supervisor, manager_command
 
 LEAVE_RAFT_S = 10.0
+GOODBYE_S = 2.0  # for the last reports
 
 #: Makes what runs containers and joins them, for a node.
 EngineFactory = Callable[[Config, NodeFile], tuple[Runtime, Network]]
@@ -136,7 +138,14 @@ class Member:
                 raise ManagerError(error.details() or error.code().name) from error
 
     async def leave_tasks(self, timeout_s: float) -> bool:
-        """Say goodbye to the leader, then stop and remove all tasks; whether all were gone in time."""
+        """Stop and remove all tasks, tell the leader, and take the networks down; whether all were gone in time."""
+        drained = await self.agent.drain(timeout_s)
+        if len(self.agent.reports):
+            self.session.reported.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GOODBYE_S):
+                    await self.session.reported.wait()
         if self._session_task:
             self._session_task.cancel()
-        return await self.agent.drain(timeout_s)
+        await self.agent.leave_networks()
+        return drained
