@@ -19,9 +19,16 @@ def testbed() -> Iterator[Testbed]:
         yield bed
 
 
-@pytest.fixture
-def cluster(testbed: Testbed) -> Iterator[Cluster]:
+@pytest.fixture(scope="package")
+def nodes(testbed: Testbed) -> Iterator[list[Node]]:
     nodes = [Node(host) for host in testbed.hosts]
+    yield nodes
+    for node in nodes:
+        node.stop()
+
+
+@pytest.fixture
+def cluster(testbed: Testbed, nodes: list[Node]) -> Iterator[Cluster]:
     for node in nodes:
         node.sh("iptables -P FORWARD DROP")  # as Docker does where forwarding was off before it came
     cluster = Cluster(testbed, World({node.number: node.host.address for node in nodes}), nodes)
@@ -34,4 +41,3 @@ def cluster(testbed: Testbed) -> Iterator[Cluster]:
     cluster.apply()
     for node in nodes:
         assert node.sh("ip -br link | grep -E 'swx?-'; nft list tables | grep sw_; ls /run/raftswarm") == ""
-        node.stop()

@@ -8,7 +8,6 @@ sent on tells its death at once.
 import contextlib
 import itertools
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -81,7 +80,7 @@ class ResolverProcess:
         self._arguments = [str(run_dir), str(resolv_conf), str(port)]
         self._published: dict[str, Any] | None = None
         self._lock = threading.RLock()  # the watching thread starts a new one while we publish
-        self._child: subprocess.Popen[bytes] | None = None
+        self._children: list[subprocess.Popen[bytes]] = []  # the newest last; earlier ones until they ended
         self._watch: socket.socket | None = None
         self._started_at = -_STEADY_AFTER_S
         self._closed = threading.Event()
@@ -114,7 +113,7 @@ class ResolverProcess:
                 return
             with contextlib.suppress(ResolverError):
                 self._command("stop")
-            self._reap(wait=True)
+            self._wait_for_children()
             for name in (resolver.ZONES_FILE, resolver.CONTROL_SOCKET, resolver.PID_FILE):
                 (self._run_dir / name).unlink(missing_ok=True)
 
@@ -189,12 +188,15 @@ class ResolverProcess:
         command = [sys.executable, "-P", "-m", "swarm_worker.net.resolver", *self._arguments]
         try:
             with self._log_file.open("ab") as log:
-                self._child = subprocess.Popen(
+                child = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
                 )
         except OSError as error:
             raise ResolverError(f"The resolver could not be started: {error}.") from error
-        return self._wait_until_serving(self._child)
+        self._children.append(child)
+        status = self._wait_until_serving(child)
+        self._reap()  # the one it replaced
+        return status
 
     def _wait_until_serving(self, child: subprocess.Popen[bytes]) -> dict[str, Any]:
         deadline = time.monotonic() + _START_TIMEOUT_S
@@ -231,20 +233,12 @@ class ResolverProcess:
             self._watch.close()
             self._watch = None
 
-    def _reap(self, *, wait: bool = False) -> None:
-        """Collect a child that ended, or (`wait`) is about to."""
-        if self._child is None:
-            return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(_ANSWER_TIMEOUT_S if wait else 0)
-            self._child = None
+    def _wait_for_children(self) -> None:
+        for child in self._children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_ANSWER_TIMEOUT_S)
+        self._reap()
 
-
-def resolver_pid(run_dir: Path) -> int | None:
-    """The pid of the resolver of a run directory, if one runs."""
-    try:
-        pid = int((run_dir / resolver.PID_FILE).read_text())
-        os.kill(pid, 0)
-    except (OSError, ValueError):
-        return None
-    return pid
+    def _reap(self) -> None:
+        """Collect the children that ended."""
+        self._children = [child for child in self._children if child.poll() is None]
