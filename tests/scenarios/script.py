@@ -1,14 +1,15 @@
 """Scenarios as text: what somebody does to a simulated cluster, and what is there afterwards.
 
-A scenario is a file of paragraphs.  The first line of each begins with `> ` and is a command; the lines below it are what
-the command prints.  `#` begins a comment.  The test runs the commands and compares; with REWRITE_SCENARIOS=1 in the
+A scenario is a file of paragraphs.  The first line of each begins with `> ` and is a command; the lines below it are
+what the command prints.  `#` begins a comment.  The test runs the commands and compares; with REWRITE_SCENARIOS=1 in the
 environment it writes what it got instead, to be read and judged by a person.
 
 Commands
     nodes NAME ...                       ready nodes
     node NAME label=value ...            one more
     network NAME [SUBNET]
-    create NAME [replicas=N | mode=global] [image=I] [networks=A,B] [publish=8080:80,:81,host/90:90] [constraint=EXPR] [depends=B:healthy]
+    create NAME [replicas=N | mode=global] [image=I] [networks=A,B] [publish=8080:80,:81,host/90:90]
+           [constraint=EXPR] [depends=B:healthy]
            [order=start-first] [parallelism=N] [delay=S] [monitor=S] [on-failure=pause|continue|rollback] [ratio=R]
            [restart=any|on-failure|none] [restart-delay=S] [max-attempts=N] [max-per-node=N] [memory=MIB] [labels=K:V]
     update NAME ...                      as for create

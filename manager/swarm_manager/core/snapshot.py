@@ -133,12 +133,12 @@ class View:
 
         Objects that are leaving are found by their whole id only. More than one id: the text is ambiguous.
         """
+        if not text:
+            return []
         if self.get(kind, text) is not None:
             return [text]
         if named := self._named(kind, text):
             return named
-        if not text:
-            return []
         return sorted(i for i in self._ids(kind) if i.startswith(text) and not self._is_leaving(kind, i))
 
     def _named(self, kind: int, text: str) -> list[str]:

@@ -55,6 +55,7 @@ class Assignments:
         for network in networks_of_node(view, node_id, tasks):
             keyed.update(_network(view, network, node_id))
             keyed.update(self._shared_by_all(network))
+            keyed.pop(_gateway_key(network.id, node_id), None)
         return keyed
 
     def _shared_by_all(self, network: Network) -> Keyed:
@@ -133,11 +134,11 @@ def _about_network(view: View, network: Network) -> Iterator[tuple[str, Assignme
 
 
 def _gateways(view: View, network: Network) -> Iterator[tuple[str, Assignment]]:
-    """All gateways, each node's own too: a worker that knows its own id leaves that out."""
+    """All gateways; each node is told those of the others."""
     for node_id, address in network.gateways.items():
         if view.node_is_gone(node_id):
             continue
-        key = f"gateway/{network.id}/{node_id}"
+        key = _gateway_key(network.id, node_id)
         item = GatewayAssignment(
             network_id=network.id,
             node_id=node_id,
@@ -145,6 +146,10 @@ def _gateways(view: View, network: Network) -> Iterator[tuple[str, Assignment]]:
             node_address=view.nodes[node_id].status.address,
         )
         yield key, Assignment(key=key, gateway=item)
+
+
+def _gateway_key(network_id: str, node_id: str) -> str:
+    return f"gateway/{network_id}/{node_id}"
 
 
 def _endpoints(view: View, network: Network) -> Iterator[tuple[str, Assignment]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from swarm_api.objects_pb2 import Task
 from swarm_api.types_pb2 import (
+    ORPHANED,
     RUNNING,
     SHUTDOWN,
     RestartPolicy,
@@ -69,13 +70,21 @@ def _is_quiet(desk: Desk, slot: Slot, rules: NodeRules) -> bool:
 
 def _replace_lost(desk: Desk, slot: Slot, rules: NodeRules) -> None:
     """Tasks of nodes that are down or gone are given up at once; what of them still runs is stopped on its return."""
-    if desk.service.spec.task.restart.condition == RestartPolicy.NONE:
-        return
     lost = [t for t in slot.wanted() if is_live(t) and rules.verdict(desk.scratch, t) is Stay.LOST]
+    if desk.service.spec.task.restart.condition == RestartPolicy.NONE:
+        _give_up_removed(desk, slot, lost)
+        return
     for task in lost:
         desk.desire(slot, task, SHUTDOWN)
     if lost and not slot.wanted():
         desk.create(slot, replaces=lost[-1])
+
+
+def _give_up_removed(desk: Desk, slot: Slot, lost: list[Task]) -> None:
+    """A task that is never to be started again stays what it is while its node may return; a removed one never does."""
+    for task in lost:
+        if task.node_id not in desk.scratch.nodes:
+            desk.observe(slot, task, ORPHANED, "its node was removed")
 
 
 def _replace_ended(desk: Desk, slot: Slot, is_outdated: Test) -> None:
