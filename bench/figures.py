@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -91,6 +92,7 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     load_before: float = field(default_factory=lambda: os.getloadavg()[0])
+    spin_ms: float = field(default_factory=lambda: spin_ms())
 
     @property
     def failed(self) -> bool:
@@ -103,6 +105,7 @@ class Report:
                 "bench": self.bench,
                 "cores": os.cpu_count(),
                 "load_before": round(self.load_before, 2),
+                "spin_ms": [round(self.spin_ms, 1), round(spin_ms(), 1)],
                 "figures": [figure.as_dict() for figure in self.figures],
                 "checks": [asdict(check) for check in self.checks],
             }
@@ -113,7 +116,8 @@ class Report:
         rows = [_HEAD, *(_cells(figure) for figure in self.figures)] if self.figures else []
         checks = [f"{'ok  ' if check.holds else 'FAIL'}  {check.what}: {check.seen}" for check in self.checks]
         load = f"load before: {self.load_before:.2f} on {os.cpu_count()} cores"
-        return "\n".join([f"== {self.bench}   ({load})", *aligned(rows), *checks])
+        spin = f"a fixed loop took {self.spin_ms:.0f} ms of CPU before, {spin_ms():.0f} ms after"
+        return "\n".join([f"== {self.bench}   ({load}; {spin})", *aligned(rows), *checks])
 
     def print(self) -> None:
         print(self.table())
@@ -121,6 +125,14 @@ class Report:
 
 
 _HEAD = ("WHAT", "UNIT", "OURS median (min..max) n", "PEER median (min..max) n", "RATIO", "AIM", "")
+
+
+def spin_ms() -> float:
+    """How much CPU time a fixed loop takes now. It grows when others use the caches and the other half of a core."""
+    start = time.process_time()
+    for _ in range(2_000_000):
+        pass
+    return (time.process_time() - start) * 1000
 
 
 def median(samples: Sequence[float | None]) -> float | None:

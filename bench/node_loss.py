@@ -6,7 +6,7 @@ Faults     power   the host loses power
            cut     its network cable is pulled (it lives on, alone)
            killed  kill -9 of its worker together with its engine (the peer: of dockerd, which is both)
            freeze  all its processes stand still for 2 s: nothing is timed, but no task may be replaced or lost
-The node   a worker with its share of a service of ten tasks on five nodes
+The node   a worker with its share of a service of ten tasks on five nodes; frozen is also the leader's node
 Checked    after the node is back: ten containers run, none twice. After the freeze: the same tasks run, in the same
            containers, and for --watch-s seconds after it none is started or ended
 """
@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             what = f"{what}, to {REPLICAS} of {REPLICAS} elsewhere"
             report.figures.append(Figure(what, "s", times, peer_times, peer.name, LIMITS))
         for side in (ours, peer):
-            report.checks += [_freeze(arena, side, options.watch_s) for _ in range(options.rounds)]
+            for _ in range(options.rounds):
+                report.checks.append(_freeze(arena, side, side.hosts[-1], "a worker's node", options.watch_s))
+                report.checks.append(_freeze(arena, side, side.leader(), "the leader's node", options.watch_s))
     report.print()
     return 1 if report.failed else 0
 
@@ -129,8 +131,7 @@ def _nothing_twice(side: Side, fault: str) -> Check:
     return Check(what, as_wanted(), seen)
 
 
-def _freeze(arena: Arena, side: Side, watch_s: float) -> Check:
-    victim = side.hosts[-1]
+def _freeze(arena: Arena, side: Side, victim: Host, what: str, watch_s: float) -> Check:
     with ContainerWatch(side.hosts, f"{side.service_label}={SERVICE}") as watch:
         _start_service(arena, side, watch, victim)
         tasks, starts, ends = _ids(side), watch.starts(), watch.ends()
@@ -144,8 +145,8 @@ def _freeze(arena: Arena, side: Side, watch_s: float) -> Check:
         lost = len(tasks - _ids(side))
     remove_wholly(side, SERVICE)
     seen = f"{lost} tasks lost, {started} containers started, {ended} ended"
-    print(f"  {side.name}: freeze: {seen}", file=sys.stderr, flush=True)
-    return Check(f"{side.name}: a node frozen for {FREEZE_S:g} s loses nothing", not (lost or started or ended), seen)
+    print(f"  {side.name}: freeze of {what}: {seen}", file=sys.stderr, flush=True)
+    return Check(f"{side.name}: {what}, frozen for {FREEZE_S:g} s, loses nothing", not (lost or started or ended), seen)
 
 
 def _ids(side: Side) -> set[str]:
