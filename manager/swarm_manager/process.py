@@ -65,6 +65,7 @@ _SERVER_OPTIONS = (
 _LOOK_S = 1.0
 _HAND_OVER_S = 3.0
 _GRACE_S = 0.3
+_SOCKET_PATH_LIMIT = 107  # Linux's, in bytes
 
 
 class StateReader:
@@ -182,10 +183,13 @@ class Manager:
 
     async def _bind_socket(self, server: grpc.aio.Server) -> None:
         path = self._settings.socket_path
+        if len(str(path)) > _SOCKET_PATH_LIMIT:
+            raise StartError(f"the path {path} is too long for a socket; choose a shorter --run-dir")
         address = f"unix:{path}"
+        with contextlib.suppress(OSError):  # what is wrong with it shows below
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         before = os.umask(0o177)  # nobody but root, from the first moment on
         try:
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
             _bind(lambda: server.add_insecure_port(address), address)
             await server.start()

@@ -14,6 +14,11 @@ def api_address(view: View, member: MemberStatus) -> str:
     node = view.nodes.get(member.node_id)
     if node is not None and node.manager_address:
         return node.manager_address
+    return implied_address(member)
+
+
+def implied_address(member: MemberStatus) -> str:
+    """Where its API is, going by its Raft address: that follows a machine whose address changes."""
     host, _, port = member.raft_address.rpartition(":")
     return f"{host}:{int(port) - RAFT_PORT_OFFSET}"
 

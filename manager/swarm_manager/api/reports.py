@@ -59,10 +59,13 @@ class Reports:
         await done
 
     async def run(self, term: int) -> None:
-        """Commit what arrives, for as long as this manager leads in `term`."""
+        """Commit what arrives, for as long as this manager leads in `term`: the first at once, more after a moment."""
+        clock = asyncio.get_running_loop().time
+        not_before = clock()
         while True:
             await self._arrived.wait()
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(max(0.0, not_before - clock()))
+            not_before = clock() + GATHER_S
             self._arrived.clear()
             gathered, self._gathered = self._gathered, {}
             try:

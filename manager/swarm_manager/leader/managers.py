@@ -10,6 +10,7 @@ import structlog
 from swarm_api.objects_pb2 import Node
 from swarm_api.types_pb2 import NodeRole
 
+from swarm_manager.api.managers import implied_address
 from swarm_manager.api.proposing import change_set
 from swarm_manager.api.sessions import Sessions
 from swarm_manager.api.writes import Edit, copy_of
@@ -35,7 +36,7 @@ class ManagerKeeper:
             await asyncio.sleep(_PERIOD_S)
             for node_id in self._superfluous():
                 await self._take_out(node_id)
-            await self._forget_addresses(term)
+            await self._correct_addresses(term)
 
     def _superfluous(self) -> list[str]:
         snapshot, raft = self._store.snapshot, self._store.raft
@@ -54,13 +55,15 @@ class ManagerKeeper:
         except RefusedError as error:
             _log.warning("a manager cannot be taken out yet", node=node_id, why=str(error))
 
-    async def _forget_addresses(self, term: int) -> None:
+    async def _correct_addresses(self, term: int) -> None:
+        """A machine's address may change, and who left has none: nodes say where each manager's API is now."""
         members = self._store.raft.members
         edit = Edit()
         for node in self._store.snapshot.nodes.values():
-            if node.manager_address and node.id not in members and node.spec.role == NodeRole.WORKER:
+            right = implied_address(members[node.id]) if node.id in members else ""
+            if node.manager_address != right and (right or node.spec.role == NodeRole.WORKER):
                 changed: Node = copy_of(node)
-                changed.manager_address = ""
+                changed.manager_address = right
                 edit.update(changed)
         if not edit.is_empty:
             await self._store.propose(change_set(edit.change_set.changes), term)
