@@ -44,9 +44,12 @@ class Swarm:
         if not self._is_node(first):
             first.run(["swarm-cli", "init", "--advertise-addr", first.address])
             self._start_at_boot(first)
-        for host in self.hosts[1:]:
-            if not self._is_node(host):
-                self._join(host)
+        newcomers = [host for host in self.hosts[1:] if not self._is_node(host)]
+        if newcomers:
+            tokens = {role: self.cli("join-token", "-q", role).stdout.strip() for role in ("manager", "worker")}
+            in_parallel(
+                lambda host: self._join(host, tokens["manager" if host in self.managers else "worker"]), newcomers
+            )
         self.wait_ready()
 
     def start_daemon(self, host: Host) -> None:
@@ -91,7 +94,7 @@ class Swarm:
 
     # -- waiting
 
-    def wait_ready(self, count: int | None = None, timeout_s: float = 30) -> float:
+    def wait_ready(self, count: int | None = None, timeout_s: float = 60) -> float:
         """Wait until so many nodes (all, by default) are ready; return the seconds that took."""
         wanted = len(self.hosts) if count is None else count
 
@@ -126,9 +129,7 @@ class Swarm:
 
     # -- inside
 
-    def _join(self, host: Host) -> None:
-        role = "manager" if host in self.managers else "worker"
-        token = self.cli("join-token", "-q", role).stdout.strip()
+    def _join(self, host: Host, token: str) -> None:
         host.run(["swarm-cli", "join", "--token", token, f"{self.hosts[0].address}:{API_PORT}"])
         self._start_at_boot(host)
 
