@@ -6,8 +6,12 @@ from collections.abc import Collection
 
 def parse_fields(text: str, what: str, known: Collection[str], aliases: dict[str, str] | None = None) -> dict[str, str]:
     """The fields by their canonical names; ValueError names one that is unknown, or came twice."""
+    try:
+        parts = next(csv.reader([text]), [])
+    except csv.Error as error:
+        raise ValueError(f"{text!r} cannot be read as KEY=VALUE,KEY=VALUE: {error}.") from error
     fields: dict[str, str] = {}
-    for part in next(csv.reader([text])):
+    for part in parts:
         key, equals, value = part.partition("=")
         name = (aliases or {}).get(key.strip().lower(), key.strip().lower())
         if name not in known:

@@ -59,31 +59,31 @@ _DURATION = Parsed("duration", parse_duration)
 _PAIR = Parsed("key=value", lambda text: split_pair(text, "label"))
 
 
-def _reference(text: str, folder: str) -> FileTarget:
-    fields = parse_fields(text, "the flag", ("source", "target", "uid", "gid", "mode"), {"src": "source"})
-    source = fields.get("source", "")
-    target = fields.get("target") or source
-    if not source:
-        raise ValueError(f"{text!r} lacks source=NAME.")
-    path = target if target.startswith("/") else f"{folder}{target}"
-    mode = parse_mode(fields.get("mode", "0444"))
-    return FileTarget(name=path, uid=fields.get("uid", "0"), gid=fields.get("gid", "0"), mode=mode)
+_FILE_FIELDS = ("source", "target", "uid", "gid", "mode")
 
 
 def parse_secret(text: str) -> SecretReference:
     """`NAME`, or `source=NAME,target=FILE,uid=0,gid=0,mode=0400`."""
-    long = text if "=" in text else f"source={text}"
-    return SecretReference(secret_name=_source(long), target=_reference(long, "/run/secrets/"))
+    source, target = _reference(text, "/run/secrets/")
+    return SecretReference(secret_name=source, target=target)
 
 
 def parse_config(text: str) -> ConfigReference:
     """`NAME`, or `source=NAME,target=/PATH,uid=0,gid=0,mode=0444`."""
+    source, target = _reference(text, "/")
+    return ConfigReference(config_name=source, target=target)
+
+
+def _reference(text: str, folder: str) -> tuple[str, FileTarget]:
     long = text if "=" in text else f"source={text}"
-    return ConfigReference(config_name=_source(long), target=_reference(long, "/"))
-
-
-def _source(text: str) -> str:
-    return parse_fields(text, "the flag", ("source", "target", "uid", "gid", "mode"), {"src": "source"})["source"]
+    fields = parse_fields(long, "the flag", _FILE_FIELDS, {"src": "source"})
+    source = fields.get("source", "")
+    if not source:
+        raise ValueError(f"{text!r} lacks source=NAME.")
+    target = fields.get("target") or source
+    path = target if target.startswith("/") else f"{folder}{target}"
+    mode = parse_mode(fields.get("mode", "0444"))
+    return source, FileTarget(name=path, uid=fields.get("uid", "0"), gid=fields.get("gid", "0"), mode=mode)
 
 
 def parse_network(text: str) -> NetworkAttachmentConfig:

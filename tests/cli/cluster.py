@@ -258,7 +258,7 @@ class FakeCluster(ControlServicer):
 
     def CreateSecret(self, request: Any, context: grpc.ServicerContext) -> api.CreateSecretResponse:
         made = Secret(spec=request.spec)
-        made.spec.data = b""
+        made.spec.ClearField("data")
         return api.CreateSecretResponse(secret=self._create("secret", made, request, context))
 
     def RemoveSecret(self, request: Any, context: grpc.ServicerContext) -> api.RemoveResponse:

@@ -86,10 +86,10 @@ def _unknown_key(document: Document, error: "ValidationError", position: Positio
     unknown = next((key for key in list(_any(error.instance)) if key not in known and not key.startswith("x-")), "?")
     near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.6)
     place = path_text((*position, unknown))
-    hint = f"; did you mean {near[0]!r}?" if near else "; own keys begin with 'x-'"
+    hint = f"; did you mean {near[0]!r}?" if near else "; own keys begin with 'x-'."
     if not known:
-        hint = "; names are of letters, digits, '.', '_' and '-'"
-    return f"{document.where((*position, unknown))}: {place} is no key of the compose format{hint}."
+        hint = "; names are of letters, digits, '.', '_' and '-'."
+    return f"{document.where((*position, unknown))}: {place} is no key of the compose format{hint}"
 
 
 def _complaint(error: "ValidationError") -> str:

@@ -45,9 +45,13 @@ def size(amount_bytes: float) -> str:
     """`1.9 GiB`."""
     for unit in _BYTES[:-1]:
         if amount_bytes < 1024:
-            return f"{amount_bytes:.3g} {unit}"
+            return f"{_three_digits(amount_bytes)} {unit}"
         amount_bytes /= 1024
-    return f"{amount_bytes:.3g} {_BYTES[-1]}"
+    return f"{_three_digits(amount_bytes)} {_BYTES[-1]}"
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def cpus(nano_cpus: int) -> str:
