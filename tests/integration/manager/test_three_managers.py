@@ -14,6 +14,8 @@ from swarm_api.control_pb2 import (
     WatchRequest,
 )
 from swarm_api.objects_pb2 import ObjectKind
+from swarm_api.raft_pb2 import RaftLeaveRequest
+from swarm_api.raft_pb2_grpc import RaftMembershipStub
 from swarm_api.types_pb2 import NodeRole, NodeState
 
 from tests.integration.manager.processes import FakeWorker, ManagerProcess, service, wait_for
@@ -163,3 +165,30 @@ def test_the_quorum_is_not_given_away(managers: list[ManagerProcess]) -> None:
         leader.control.UpdateNode(UpdateNodeRequest(id=node.id, spec=node.spec), timeout=5)
     assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert "cannot be demoted now" in (refused.value.details() or "")
+
+
+def test_all_managers_lose_power_and_nothing_is_lost(managers: list[ManagerProcess]) -> None:
+    for number in range(5):
+        create(managers[number % 3], f"s{number}")
+    for manager in managers:
+        manager.kill()
+    for manager in managers:
+        manager.start()
+    leader = leader_of(managers)
+    assert len(leader.control.ListServices(ListRequest(), timeout=5).services) == 5
+    create(leader, "after")
+
+
+def test_a_leader_that_leaves_hands_over_first(managers: list[ManagerProcess]) -> None:
+    leader = leader_of(managers)
+    other = next(m for m in managers if m is not leader)
+    stub = RaftMembershipStub(leader.channel())
+    stub.Leave(RaftLeaveRequest(node_id=leader.node_id), timeout=10)
+    assert leader.process is not None
+    assert leader.process.wait(20) == 0
+    leader.process = None
+    wait_for("two members", lambda: len(other.info().managers) == 2)
+    create(other, "web")
+    with pytest.raises(grpc.RpcError) as refused:
+        RaftMembershipStub(other.channel()).Leave(RaftLeaveRequest(node_id="somebody-else"), timeout=10)
+    assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
