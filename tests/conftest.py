@@ -12,6 +12,7 @@ import os
 import pytest
 
 FOLDER_MARKS = ("integration", "e2e")
+E2E_TIMEOUT_S = 300  # with the time to boot hosts and form a cluster, on a machine that has other work
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest's own hook deselects by mark
@@ -20,6 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in FOLDER_MARKS:
             if mark in item.path.relative_to(item.config.rootpath).parts:
                 item.add_marker(getattr(pytest.mark, mark))
+        if item.get_closest_marker("e2e") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(E2E_TIMEOUT_S))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,8 +1,8 @@
 """A testbed for the whole run, a fresh cluster for each module.
 
-    testbed   five hosts with the test images; the same for all modules, gone at the end
-    swarm     a cluster on new hosts: n1, n2, n3 are managers and workers, n4 and n5 workers
-    hosts     those hosts
+    testbed   the same for all modules, gone at the end
+    hosts     five new hosts with the test images
+    swarm     a cluster on them: n1, n2, n3 are managers and workers, n4 and n5 workers
 
 New hosts for each module take two seconds and leave nothing of the module before. A module may break its hosts as it
 likes; within a module tests share the cluster, so each uses names of its own and repairs what later ones need.
@@ -28,7 +28,6 @@ HOSTS = 5
 def testbed() -> Iterator[Testbed]:
     bed = Testbed(os.environ.get("TESTBED_NAME", f"e2e-{os.getpid()}"))
     try:
-        bed.up(HOSTS, images=TEST_IMAGES)
         yield bed
     finally:
         if not os.environ.get("RAFTSWARM_KEEP"):
@@ -37,7 +36,7 @@ def testbed() -> Iterator[Testbed]:
 
 @pytest.fixture(scope="module")
 def hosts(testbed: Testbed) -> list[Host]:
-    return testbed.renew(TEST_IMAGES)
+    return testbed.renew(HOSTS, TEST_IMAGES)
 
 
 @pytest.fixture(scope="module")

@@ -104,9 +104,8 @@ class Testbed:
             self._boot(hosts, images)
         return hosts
 
-    def renew(self, images: Sequence[str] = ()) -> list[Host]:
-        """Throw the disks of all hosts away and boot as many new ones: quicker and surer than cleaning up."""
-        count = len(self.hosts)
+    def renew(self, count: int, images: Sequence[str] = ()) -> list[Host]:
+        """Throw all hosts with their disks away and boot new ones: quicker and surer than cleaning up."""
         with self._locked():
             in_parallel(lambda host: host.destroy(), self.hosts)
         self.switch.down()
