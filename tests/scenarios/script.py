@@ -1,8 +1,8 @@
 """Scenarios as text: what somebody does to a simulated cluster, and what is there afterwards.
 
 A scenario is a file of paragraphs.  The first line of each begins with `> ` and is a command; the lines below it are
-what the command prints.  `#` begins a comment.  The test runs the commands and compares; with REWRITE_SCENARIOS=1 in the
-environment it writes what it got instead, to be read and judged by a person.
+what the command prints.  `#` begins a comment.  The test runs the commands and compares; with REWRITE_SCENARIOS=1 in
+the environment it writes what it got instead, to be read and judged by a person.
 
 Commands
     nodes NAME ...                       ready nodes
@@ -30,7 +30,6 @@ Commands
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from swarm_api.objects_pb2 import Task, UpdateStatus
 from swarm_api.specs_pb2 import ServiceDependency, ServiceSpec
@@ -73,15 +72,6 @@ def replay(text: str, *, forgetful: bool) -> str:
         lines += ["", *paragraph.lead] if paragraph.lead and lines else paragraph.lead
         lines += [f"> {paragraph.command}", *stage.do(paragraph.command)]
     return "\n".join(lines) + "\n"
-
-
-def check(path: Path, *, forgetful: bool, rewrite: bool) -> None:
-    """Replays the scenario in a file and compares it with what the file says."""
-    text = path.read_text()
-    got = replay(text, forgetful=forgetful)
-    if rewrite:
-        path.write_text(got)
-    assert got == text
 
 
 class Stage:
@@ -341,4 +331,4 @@ _OPTIONS: dict[str, Callable[[ServiceSpec, str], None]] = {
     "labels": _labels,
 }
 
-__all__ = ["check", "parse", "replay"]
+__all__ = ["parse", "replay"]

@@ -1,6 +1,6 @@
 """The planner's working copy: what one pass decides, the next one sees; in the end it tells what changed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -14,7 +14,7 @@ from swarm_api.store_pb2 import Change
 from swarm_api.types_pb2 import TaskState
 
 from swarm_manager.core.draft import Draft
-from swarm_manager.core.kinds import KINDS, Stored, wrap
+from swarm_manager.core.kinds import KINDS, Stored
 from swarm_manager.core.snapshot import View
 from swarm_manager.core.times import ns
 
@@ -60,6 +60,11 @@ class Scratch(Draft):
 
     # Tasks
 
+    def assign_all(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self.touched[TASK, task.id] = None
+        super().assign_all(tasks)
+
     def set_desired(self, task: Task, state: TaskState.ValueType) -> Task:
         """The task with its desired state moved forward to `state`; as it is when it is there already."""
         if task.desired_state >= state:
@@ -87,23 +92,24 @@ class Scratch(Draft):
 
     def changes(self) -> list[Change]:
         """What differs from the base, with the versions it was decided on; new tasks after all else, deletions last."""
-        ranked = [
-            (_rank(change), number, change)
-            for number, key in enumerate(self.touched)
-            if (change := self._change(*key)) is not None
-        ]
-        return [change for _, _, change in sorted(ranked, key=lambda item: item[:2])]
+        ranked: dict[int, list[Change]] = {}
+        for kind, object_id in self.touched:
+            if (change := self._change(kind, object_id)) is not None:
+                ranked.setdefault(_rank(change), []).append(change)
+        return [change for rank in sorted(ranked) for change in ranked[rank]]
 
     def _change(self, kind: int, object_id: str) -> Change | None:
         old, new = self.base.get(kind, object_id), self.get(kind, object_id)
-        if new is None and old is None:
+        if old is None and new is None:
             return None
         version = 0 if old is None else old.meta.version.index
         if new is None:
             return Change(kind=kind, id=object_id, delete=True, expected_version=version)  # type: ignore[arg-type]  # an ObjectKind
-        if old == new:
+        if old is not None and old == new:
             return None
-        return Change(kind=kind, id=object_id, object=wrap(KINDS[kind], new), expected_version=version)  # type: ignore[arg-type]  # an ObjectKind
+        change = Change(kind=kind, id=object_id, expected_version=version)  # type: ignore[arg-type]  # an ObjectKind
+        getattr(change.object, KINDS[kind].noun).CopyFrom(new)
+        return change
 
 
 def copy_of(obj: S) -> S:

@@ -9,6 +9,7 @@ from swarm_api.objects_pb2 import (
     Task,
 )
 from swarm_api.types_pb2 import (
+    PENDING,
     READY,
     RUNNING,
     TaskState,
@@ -158,6 +159,8 @@ def _template(scratch: Scratch, service: Service) -> Task:
     task.endpoint.CopyFrom(service.endpoint)
     task.endpoint.ClearField("virtual_ips")
     task.networks.extend(attachments(scratch, service))
+    if not task.networks:  # it has all the addresses it needs
+        task.status.state = PENDING
     return task
 
 

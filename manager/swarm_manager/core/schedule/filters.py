@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from swarm_api.constraints import ConstraintError, parse_constraint, same_architecture
 from swarm_api.objects_pb2 import Node, Task
 from swarm_api.types_pb2 import (
-    COMPLETE,
     Platform,
-    PortConfig,
 )
 
 from swarm_manager.core.draft import is_assigned, is_live, port_key
-from swarm_manager.core.schedule.nodes import NodeInfo, demand_of
+from swarm_manager.core.schedule.nodes import NodeInfo, demand_of, host_ports_of
 from swarm_manager.core.snapshot import View
 
 
@@ -40,7 +38,7 @@ def filters_for(view: View, task: Task) -> list[Filter]:
 
 
 def _resources(task: Task) -> Iterable[Filter]:
-    cpus, memory, generic = demand_of(task)
+    cpus, memory, generic, _ = demand_of(task)
     if cpus:
         words = f"cpu for a reservation of {cpus / 1e9:g}"
         yield Filter(lambda info: info.nano_cpus >= cpus, f"lacks {words}", f"lack {words}")
@@ -101,25 +99,22 @@ def _constraint(text: str) -> Filter:
 
 
 def _host_ports(view: View, task: Task) -> Iterable[Filter]:
-    for port in task.endpoint.spec.ports:
-        if port.publish_mode == PortConfig.HOST and port.published_port:
-            yield _host_port(view, port_key(port))
+    for key in host_ports_of(task):
+        yield _host_port(view, key)
 
 
 def _host_port(view: View, key: str) -> Filter:
     words = f"port {key} in use"
 
     def admits(info: NodeInfo) -> bool:
-        if key in view.published:
+        if key in view.published or key in info.ports:
             return False
-        on_node = view.tasks_on_node(info.facts.node.id).values()
+        on_node = view.tasks_on_node(info.id).values()
         return not any(is_live(task) and is_assigned(task) and _holds(task, key) for task in on_node)
 
     return Filter(admits, f"has {words}", f"have {words}")
 
 
 def _holds(task: Task, key: str) -> bool:
-    ports = (*task.endpoint.spec.ports, *task.status.host_ports)
-    return task.status.state < COMPLETE and any(
-        p.publish_mode == PortConfig.HOST and p.published_port and port_key(p) == key for p in ports
-    )
+    given = (p for p in task.status.host_ports if p.published_port)
+    return key in host_ports_of(task) or any(port_key(p) == key for p in given)

@@ -4,7 +4,6 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 
 from swarm_api.objects_pb2 import (
-    TASK,
     Task,
 )
 from swarm_api.types_pb2 import (
@@ -50,6 +49,7 @@ class _Placer:
 
     def __init__(self, scratch: Scratch) -> None:
         self.assigned: list[Task] = []
+        self._fresh: list[Task] = []  # of the group in work, to be stored together
         self._scratch = scratch
         self._kept: dict[str, NodeInfo] = {}
         self._facts = scratch.facts
@@ -66,6 +66,9 @@ class _Placer:
                 self._place_pinned(task, filters, demand)
         if free:
             self._place_free(free, filters, demand)
+        self._scratch.assign_all(self._fresh)
+        self.assigned += self._fresh
+        self._fresh = []
 
     def _info(self, node_id: str) -> NodeInfo | None:
         """The node, kept from now on; None when there is no such node."""
@@ -137,8 +140,7 @@ class _Placer:
         status.timestamp.CopyFrom(self._scratch.now)
         status.message = "assigned to a node"
         status.err = ""
-        self._scratch.put(TASK, new)
-        self.assigned.append(new)
+        self._fresh.append(new)
 
     def _leave(self, tasks: Iterable[Task], reason: str) -> None:
         for task in tasks:
