@@ -1,4 +1,4 @@
-"""The disk under the managers' journals fills up: a clear refusal, nothing half-applied, nothing lost; then room again."""
+"""The disk under the journals fills up: a clear refusal, nothing half-applied, nothing lost; then room again."""
 
 import pytest
 
