@@ -163,7 +163,8 @@ class RaftCore(RaftEngine):
         self._sleep(self._sleep_s())
 
     def _sleep_s(self) -> float:
-        if self._poll_at_once or self.proposals.queued or self.commit_index > self.applied_index:
+        proposals = self.proposals.queued and not self.handover.in_progress
+        if self._poll_at_once or proposals or self.commit_index > self.applied_index:
             self._poll_at_once = False
             return 0.0
         due = [self._links_due, self.proposals.next_deadline]
@@ -182,6 +183,7 @@ class RaftCore(RaftEngine):
 
     def apply_committed(self) -> bool:
         """Apply committed entries for a slice of time; True when any was applied."""
+        self._trust_only_the_disk()
         started, first = self.now(), self.applied_index
         while self.applied_index < self.commit_index:
             entries = self.entries_after(
@@ -192,6 +194,12 @@ class RaftCore(RaftEngine):
             if self.now() - started > APPLY_SLICE_S:
                 break
         return self.applied_index > first
+
+    def _trust_only_the_disk(self) -> None:
+        """Stock has just counted this leader for all of its log: what is not on disk does not count."""
+        if self.is_leader and self.commit_index > self.journal.durable_index and not self.journal.sync():
+            self.commit_index = max(self.applied_index, self.journal.durable_index)
+        self.journal.note_commit(self.commit_index)
 
     def _apply(self, entry: Entry) -> None:
         command, index, term = entry
@@ -205,6 +213,7 @@ class RaftCore(RaftEngine):
             return
         self.applied_index = index
         if kind == COMMAND_MEMBERSHIP:
+            self.transport.refresh_peers()
             self.changes.applied(index, term)
         self.proposals.applied(index, term, None)
 

@@ -148,12 +148,22 @@ class Journal:
         """Who the members were once the entry at `index` was in the log."""
         return next((m for m in reversed(self._memberships) if m.index <= index), self._memberships[0])
 
+    def memberships_since(self, index: int) -> list[Membership]:
+        """The membership as of `index` and all that followed: any of them may turn out to be the one."""
+        base = self.membership_at(index)
+        return [base, *(m for m in self._memberships if m.index > base.index)]
+
     # ----------------------------------------------------------------------------------- durability
 
     @property
     def healthy(self) -> bool:
         """Whether the last attempt to write succeeded."""
         return self.failure is None
+
+    @property
+    def durable_index(self) -> int:
+        """The last index up to which everything is known to be on disk."""
+        return min((entry[1] for entry in self._pending), default=self.last_index + 1) - 1
 
     @property
     def known_commit(self) -> int:

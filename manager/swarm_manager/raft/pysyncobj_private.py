@@ -9,7 +9,8 @@ Replaced by objects of ours
     __serializer               our SnapshotStore: checksums, fsync, no fork, no pickle
     _poller                    our poll, which sleeps until the next deadline instead of a fixed tick
 Overridden methods
-    __applyLogEntries          stock retries an entry for ever when it raises, unpickles commands, and applies
+    __applyLogEntries          comes right after stock computed a commit index in which the leader counts itself
+                               for entries it has not synced: the place to take that back; also, stock retries an entry for ever when it raises, unpickles commands, and applies
                                any number of entries in one go while no heartbeat leaves
     _checkCommandsToApply      stock queues commands for a leader it does not have and forwards them; ours
                                appends proposals only where leader and term are checked in the same call
@@ -101,7 +102,7 @@ class StockJournal(Journal):
         return self.known_commit
 
     def setRaftCommitIndex(self, index: int) -> None:  # noqa: N802
-        self.note_commit(index)
+        """Ours is noted once it is certain (RaftCore.apply_committed); stock counts what is not on disk."""
 
     def getCurrentTerm(self) -> int:  # noqa: N802
         return self.term
@@ -227,6 +228,10 @@ class RaftEngine(SyncObj):  # type: ignore[misc] # pysyncobj has no types
     def commit_index(self) -> int:
         """The highest index known committed."""
         return int(self.raftCommitIndex)
+
+    @commit_index.setter
+    def commit_index(self, index: int) -> None:
+        self._SyncObj__raftCommitIndex = index
 
     @property
     def applied_index(self) -> int:

@@ -25,6 +25,7 @@ RETRY_S = 0.1
 RETRY_MAX_S = 1.0
 LESSER_WAITS_S = 1.5
 TICK_S = 0.25
+SETTLED_S = 2.0
 MAX_ANONYMOUS = 64
 _PING = b""
 
@@ -187,8 +188,6 @@ class TlsLinks:
                 link.close("there is a better link")
                 return
             old.close("there is a newer link")
-        if peer in self._peers:
-            self._peers[peer].retry_s = RETRY_S
         link.received_at = self._now()
         self._links[peer] = link
         self._handler.link_up(peer)
@@ -209,7 +208,11 @@ class TlsLinks:
         _log.info("the link to manager %s ended: %s", link.peer, reason)
         del self._links[link.peer]
         if link.peer in self._peers:
-            self._peers[link.peer].since = self._now()
+            now = self._now()
+            self._peers[link.peer].since = now
+            if now - link.began_at > SETTLED_S:  # it was a real link, not a refusal: dial again at once
+                self._peers[link.peer].retry_s = RETRY_S
+                self._peers[link.peer].dial_at = now
         self._handler.link_down(link.peer)
 
     def _by_greater(self, link: TlsLink, peer: str) -> bool:

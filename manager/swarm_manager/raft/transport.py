@@ -67,7 +67,9 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
         if known.index == 0 or self._core.node_id not in known.members:
             founding = self._core.journal.founding
             peers |= {member.node_id: member.address for member in founding.members.values()}
-        peers |= {member.node_id: member.address for member in known.members.values()}
+        # A removal may be rolled back until it is committed: until then the removed one may yet lead us.
+        for membership in self._core.journal.memberships_since(self._core.commit_index):
+            peers |= {member.node_id: member.address for member in membership.members.values()}
         if self._hint is not None and self._hint.index > known.index:
             peers |= {member.node_id: member.address for member in self._hint.members.values()}
         peers.pop(self._core.node_id, None)
@@ -81,7 +83,7 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
         peers = self.allowed()
         for peer in self._members - set(peers):
             self._links.drop(peer, "it is not a member any more")
-        self._links.set_peers(peers)
+        self._links.set_peers({} if self.removed else peers)
 
     def is_connected(self, peer: str) -> bool:
         """Whether messages reach this member as far as we can tell."""
@@ -166,6 +168,7 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
             if not self.removed:
                 _log.warning("%s says that this manager was removed from the cluster", peer)
             self.removed = True
+            self.refresh_peers()
         self._links.drop(peer, "it does not know us as a member")
 
     # ------------------------------------------------------------------------------------- sending
