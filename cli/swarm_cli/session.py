@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from swarm_cli.render.document import print_document
-from swarm_cli.render.text import Table, print_table
-
 if TYPE_CHECKING:
     from google.protobuf.message import Message
     from swarm_api.client import Client
+
+    from swarm_cli.render.text import Table
 
 FORMATS = ("table", "json", "yaml")
 
@@ -38,11 +37,15 @@ class Session:
             )
         return self._client
 
-    def show(self, document: "Message | list[Message]", table: Callable[[], Table]) -> None:
+    def show(self, document: "Message | list[Message]", table: "Callable[[], Table]") -> None:
         """Print one reading: the document as JSON or YAML, or a table for people."""
         if self.format == "table":
+            from swarm_cli.render.text import print_table
+
             print_table(table())
         else:
+            from swarm_cli.render.document import print_document
+
             print_document(document, self.format)
 
     def close(self) -> None:

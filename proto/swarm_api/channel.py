@@ -32,7 +32,7 @@ from swarm_api.errors import (
 )
 from swarm_api.reach import SERVER_NAME, Diagnosis, Finding, diagnose, first_reachable
 
-CALL_BUDGET_S = 4.5  # people wait five seconds at most for "no manager answers"
+CALL_BUDGET_S = 4.0  # people wait five seconds at most for "no manager answers", and Python starts, too
 _ATTEMPT_S = 2.0  # a manager that is frozen must leave time to ask the others
 _REFUSED_PATIENCE_S = 2.0  # where nothing listens at all, a restart is the only hope: wait for that long
 _DIAGNOSIS_S = 0.5

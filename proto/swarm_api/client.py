@@ -61,7 +61,7 @@ class Client:
     """A connection to whichever manager answers.
 
     `services`, `nodes`, `tasks`, `networks`, `secrets`, `configs` and `stacks` hold the requests of each noun.
-    Every request raises NoManagerError when no manager has answered within the budget (4.5 s), and a
+    Every request raises NoManagerError when no manager has answered within the budget (4 s), and a
     RequestError when a manager refuses.
     """
 

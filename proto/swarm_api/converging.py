@@ -40,7 +40,7 @@ class Convergence:
 
     def __str__(self) -> str:
         what = "complete" if self.is_job else "running"
-        tail = f": {self.waiting_for}" if self.waiting_for and not self.done else ""
+        tail = f": {self.waiting_for.rstrip('.')}" if self.waiting_for and not self.done else ""
         return f"{self.name}: {self.running} of {self.wanted} {what}{tail}"
 
 
@@ -164,7 +164,7 @@ def _not_converged(standing: Sequence[Convergence], timeout_s: float) -> NotConv
     missing = "; ".join(str(one) for one in standing if not one.done)
     missing = missing or "all run, but not for long enough"
     return NotConvergedError(
-        f"Not converged within {timeout_s:g} s (it goes on in the background): {missing.rstrip('.')}."
+        f"Not converged within {timeout_s:g} s (it goes on in the background): {missing}."
     )
 
 

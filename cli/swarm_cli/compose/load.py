@@ -2,11 +2,12 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from swarm_cli.compose.extends import resolve_extends
 from swarm_cli.compose.interpolate import interpolate
 from swarm_cli.compose.merge import merge
 from swarm_cli.compose.reader import Document, Override, Reset, parse, read_file
@@ -71,12 +72,12 @@ def load(
     for path in paths:
         text, label = read_file(path)
         document = parse(text, label)
-        document.data = interpolate(document, lookup, lambda variable: unset.setdefault(variable))
+        document.data = interpolate(document, lookup, unset.setdefault)
+        check_shape(document, _without_tags(document.data))
+        document.data = resolve_extends(document, document.data, folder, _reader_of_others(lookup, unset))
         documents.append((document, text))
     merged, source = documents[0]
-    check_shape(merged, _without_tags(merged.data))
     for document, text in documents[1:]:
-        check_shape(document, _without_tags(document.data))
         merged.data = merge(merged.data, document.data)
         source += f"\n---\n{text}"
     data = _without_tags(merged.data)
@@ -86,6 +87,19 @@ def load(
     project = Project(_project_name(name, data, folder), folder, data, merged, source, lookup)
     project.warnings += [f"The variable {variable} is not set: it stands for nothing." for variable in unset]
     return project
+
+
+def _reader_of_others(lookup: Lookup, unset: dict[str, None]) -> Callable[[Path], Document]:
+    """How `extends` reads another file: as this one was read."""
+
+    def read(path: Path) -> Document:
+        text, label = read_file(str(path))
+        document = parse(text, label)
+        document.data = interpolate(document, lookup, unset.setdefault)
+        check_shape(document, _without_tags(document.data))
+        return document
+
+    return read
 
 
 def _without_tags(value: Any) -> Any:
@@ -103,12 +117,6 @@ def _refuse_unsupported(document: Document, data: Mapping[str, Any]) -> None:
         raise ComposeError(
             f"{document.where(('include',))}: include is not supported yet: name the files with several -f instead."
         )
-    for name, service in (data.get("services") or {}).items():
-        if service.get("extends"):
-            raise ComposeError(
-                f"{document.where(('services', name, 'extends'))}: services.{name}.extends is not supported yet: "
-                "write the service out, or use YAML's anchors (<<: *base)."
-            )
 
 
 def _list(text: str) -> list[str]:

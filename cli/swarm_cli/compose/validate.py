@@ -149,6 +149,9 @@ def _check_service(document: Document, data: Mapping[str, Any], name: str, servi
     for dependency, condition in dependencies(service).items():
         if dependency not in (data.get("services") or {}) and condition.get("required", True):
             raise missing("depends_on", "service", dependency)
+    for key, target in _named_services(service):
+        if target not in (data.get("services") or {}):
+            raise missing(key, "service", target)
     for network in network_names(service):
         if network not in (data.get("networks") or {}) and network != "default":
             raise missing("networks", "network", network)
@@ -174,6 +177,16 @@ def dependencies(service: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     if isinstance(written, list):
         return {name: {"condition": "service_started"} for name in written}
     return dict(written)
+
+
+def _named_services(service: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The services that other keys than `depends_on` name, with the key."""
+    named = [("links", str(link).partition(":")[0]) for link in service.get("links") or ()]
+    for key in ("network_mode", "ipc", "pid"):
+        kind, _, target = str(service.get(key) or "").partition(":")
+        if kind == "service":
+            named.append((key, target))
+    return named
 
 
 def network_names(service: Mapping[str, Any]) -> list[str]:

@@ -45,6 +45,8 @@ def loaded(tmp_path: Path) -> Load:
         ("services: {web: {image: x, depends_on: {db: {condition: up}}}}", "condition is 'up'; it must be one of"),
         ("services: {web: {}}", "services.web has neither an image nor a build"),
         ("services: {web: {image: x, depends_on: [db]}}", "names the service 'db'"),
+        ("services: {web: {image: x, links: ['db:d']}}", "web.links names the service 'db'"),
+        ("services: {web: {image: x, pid: 'service:db'}}", "web.pid names the service 'db'"),
         ("services: {web: {image: x, networks: [net]}}", "names the network 'net'"),
         ("services: {web: {image: x, volumes: ['data:/data']}}", "names the volume 'data'"),
         ("services: {web: {image: x, volumes: [':/data']}}", "a part between colons is empty"),
@@ -141,3 +143,42 @@ def test_the_files_of_a_folder(tmp_path: Path) -> None:
 def test_the_names_order(loaded: Load) -> None:
     text = "name: infile\nservices: {web: {image: x}}"
     assert (loaded(text).name, loaded(text, name="given").name) == ("infile", "given")
+
+
+# -- extends ----------------------------------------------------------------------------------------
+
+
+def test_a_service_extends_one_of_its_file_and_goes_over_it(loaded: Load) -> None:
+    text = """
+services:
+  base: {image: base, environment: {A: "1", B: "1"}, command: [x]}
+  middle: {extends: base, environment: {B: "2"}}
+  web: {extends: {service: middle}, image: web, command: [y]}
+"""
+    web = loaded(text).services["web"]
+    assert web == {"image": "web", "environment": {"A": "1", "B": "2"}, "command": ["y"]}
+
+
+def test_a_service_extends_one_of_another_file_whose_paths_begin_there(loaded: Load, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "common.yaml").write_text(
+        "services: {base: {image: 'base:${TAG:-1}', volumes: ['./data:/data', 'named:/n'], env_file: a.env}}"
+    )
+    text = "services: {web: {extends: {file: sub/common.yaml, service: base}}}\nvolumes: {named: }"
+    web = loaded(text).services["web"]
+    assert web["image"] == "base:1"
+    assert web["volumes"] == [f"{tmp_path}/sub/data:/data", "named:/n"]
+    assert web["env_file"] == [f"{tmp_path}/sub/a.env"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("services: {a: {extends: b}, b: {extends: a}}", "leads back to itself"),
+        ("services: {a: {extends: nope}}", "names the service 'nope'"),
+        ("services: {a: {extends: {file: nope.yaml, service: b}}}", "nope.yaml does not exist"),
+    ],
+)
+def test_what_cannot_be_extended(text: str, sentence: str, loaded: Load) -> None:
+    with pytest.raises(ComposeError, match=sentence):
+        loaded(text)
