@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from swarm_manager.core.diff import Event
+from swarm_manager.core.kinds import Stored
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.errors import TooOldError
 
@@ -54,6 +55,16 @@ class EventRing:
         self._batches.clear()
         self._floor = index
         self._wake_all()
+
+    def object_at(self, kind: int, object_id: str, version: int) -> Stored | None:
+        """The object as it was at that version of it, while the commit that made it is remembered."""
+        for batch in reversed(self._batches):
+            if batch.index < version:
+                return None
+            for event in batch.events if batch.index == version else ():
+                if (event.kind, event.id) == (kind, object_id):
+                    return event.new
+        return None
 
     def _wake_all(self) -> None:
         self._wake.set()

@@ -39,7 +39,9 @@ class StateCollector(Collector):
     def _objects(self) -> Iterator[Metric]:
         snapshot = self._store.snapshot
         yield GaugeMetricFamily("raftswarm_services", "Services", value=len(snapshot.services))
-        nodes = Counter(NodeState.Name(node.status.state).lower() for node in snapshot.nodes.values())
+        nodes = Counter(
+            NodeState.Name(node.status.state).lower().removesuffix("_state") for node in snapshot.nodes.values()
+        )
         yield _by_state("raftswarm_nodes", "Nodes by state", nodes)
         tasks = Counter(state_name(task.status.state) for task in snapshot.tasks.values())
         yield _by_state("raftswarm_tasks", "Tasks by observed state", tasks)

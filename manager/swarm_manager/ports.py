@@ -6,6 +6,7 @@ from typing import Protocol
 
 from swarm_api.store_pb2 import ChangeSet
 
+from swarm_manager.core.kinds import Stored
 from swarm_manager.core.machine import Outcome
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.events import Batch
@@ -67,6 +68,9 @@ class Store(Protocol):
 
     def follow(self, after: int) -> AsyncIterator[Sequence[Batch]]:
         """The commits after index `after`, as they are applied; TooOldError when not all are remembered."""
+
+    def object_at(self, kind: int, object_id: str, version: int) -> Stored | None:
+        """The object as it was at that version of it; None when that is too long ago."""
 
 
 class Membership(Protocol):

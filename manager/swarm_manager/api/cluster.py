@@ -17,9 +17,9 @@ from swarm_manager import pki
 from swarm_manager.api.desk import Desk
 from swarm_manager.api.managers import peers
 from swarm_manager.api.redact import redacted
-from swarm_manager.api.writes import Edit, changed_fields, check_spec, copy_of, write
+from swarm_manager.api.writes import Edit, check_spec, copy_of, refuse_stale, write
 from swarm_manager.core.snapshot import Snapshot, View
-from swarm_manager.errors import UnavailableError, VersionConflictError
+from swarm_manager.errors import UnavailableError
 
 
 class ClusterRpcs(Desk):
@@ -36,7 +36,8 @@ class ClusterRpcs(Desk):
 
         def decide(snapshot: Snapshot, edit: Edit) -> UpdateClusterResponse:
             cluster = cluster_of(snapshot)
-            _refuse_stale(cluster, request)
+            if request.HasField("spec"):
+                refuse_stale(self._store, cluster, request.version.index, "The cluster")
             changed = _updated(cluster, request)
             if changed != cluster:
                 edit.update(changed)
@@ -56,15 +57,6 @@ def cluster_of(view: View) -> Cluster:
     if view.cluster is None:
         raise UnavailableError("The cluster is being made; try again in a moment.")
     return view.cluster
-
-
-def _refuse_stale(cluster: Cluster, request: UpdateClusterRequest) -> None:
-    decided_on, current = request.version.index, cluster.meta.version.index
-    if request.HasField("spec") and decided_on and decided_on != current and request.spec != cluster.spec:
-        raise VersionConflictError(
-            f"The cluster was changed after version {decided_on}, which this update was decided on; it would change "
-            f"{changed_fields(cluster.spec, request.spec)} of version {current}; look at it and update again."
-        )
 
 
 def _updated(cluster: Cluster, request: UpdateClusterRequest) -> Cluster:

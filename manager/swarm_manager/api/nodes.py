@@ -18,10 +18,10 @@ from swarm_api.types_pb2 import NodeRole, NodeState
 from swarm_manager.api.desk import Desk
 from swarm_manager.api.lookup import find, select, shown_name
 from swarm_manager.api.managers import refuse_losing_quorum, with_manager_status
-from swarm_manager.api.writes import Edit, changed_fields, check_spec, copy_of, write
+from swarm_manager.api.writes import Edit, check_spec, copy_of, refuse_stale, write
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.core.times import duration_ns, ns, timestamp
-from swarm_manager.errors import RefusedError, VersionConflictError
+from swarm_manager.errors import RefusedError
 
 
 class NodeRpcs(Desk):
@@ -45,7 +45,7 @@ class NodeRpcs(Desk):
 
         def decide(snapshot: Snapshot, edit: Edit) -> UpdateNodeResponse:
             node = find(snapshot, ObjectKind.NODE, request.id, Node)
-            _refuse_stale(node, request)
+            refuse_stale(self._store, node, request.version.index, f"Node {shown_name(node)}")
             if node.spec.role == NodeRole.MANAGER and request.spec.role == NodeRole.WORKER:
                 refuse_losing_quorum(snapshot, self._store.raft, node.id, "demoted")
             changed = copy_of(node)
@@ -79,16 +79,6 @@ class NodeRpcs(Desk):
             raise RefusedError(
                 f"Node {name} is up; run 'swarm-cli leave' on it first, or remove it all the same with --force."
             )
-
-
-def _refuse_stale(node: Node, request: UpdateNodeRequest) -> None:
-    decided_on = request.version.index
-    if decided_on and decided_on != node.meta.version.index and node.spec != request.spec:
-        raise VersionConflictError(
-            f"Node {shown_name(node)} was changed after version {decided_on}, which this update was decided on; this "
-            f"update would change {changed_fields(node.spec, request.spec)} of version {node.meta.version.index}; look "
-            "at it and update again."
-        )
 
 
 def _revoking(cluster: Cluster, node_id: str, now_ns: int) -> Cluster:

@@ -15,7 +15,7 @@ from swarm_api.store_pb2 import ChangeSet
 
 from swarm_manager.api.redact import redacted
 from swarm_manager.core.codec import SCHEMA_VERSION
-from swarm_manager.core.kinds import KIND_OF_NOUN, wrap
+from swarm_manager.core.kinds import KIND_OF_NOUN, Stored, wrap
 from swarm_manager.core.machine import Committed, Conflict
 from swarm_manager.core.snapshot import Snapshot, View
 from swarm_manager.core.times import timestamp
@@ -125,6 +125,29 @@ def check_spec(spec: Message) -> None:
     found = validation.problems(spec)
     if found:
         raise BadRequestError(" ".join(found))
+
+
+def refuse_stale(store: Store, current: Stored, decided_on: int, what: str) -> None:
+    """Raise VersionConflictError when the *spec* of a node or the cluster changed after version `decided_on`.
+
+    The rest of the object may have changed: its status takes nothing away from anybody's decision.
+    """
+    version = current.meta.version.index
+    if not decided_on or decided_on == version:
+        return
+    before = store.object_at(_kind_of(current).number, current.id, decided_on)
+    if before is not None and _spec(before) == _spec(current):
+        return
+    changed = f" ({changed_fields(_spec(before), _spec(current))})" if before is not None else ""
+    raise VersionConflictError(
+        f"{what} was changed by somebody else{changed} after version {decided_on}, which this update was decided on; "
+        f"look at version {version} and update again."
+    )
+
+
+def _spec(obj: Any) -> Message:
+    spec: Message = obj.spec
+    return spec
 
 
 def changed_fields(old: Message, new: Message, limit: int = 4) -> str:

@@ -22,6 +22,7 @@ from swarm_api.defaults import MAX_OBJECT_SIZE_BYTES
 from swarm_api.store_pb2 import ChangeSet
 
 from swarm_manager.core import codec, diff, machine
+from swarm_manager.core.kinds import Stored
 from swarm_manager.core.machine import Committed, Conflict, Outcome
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.core.times import ns
@@ -148,6 +149,10 @@ class ReplicatedStore:
     def follow(self, after: int) -> AsyncIterator[Sequence[Batch]]:
         """The commits after index `after`, as they are applied."""
         return self._machine.ring.follow(after)
+
+    def object_at(self, kind: int, object_id: str, version: int) -> Stored | None:
+        """The object as it was at that version of it; None when that is too long ago."""
+        return self._machine.ring.object_at(kind, object_id, version)
 
     # ---------------------------------------------------------------------------------------- writing
 

@@ -9,6 +9,7 @@ from swarm_api.store_pb2 import ChangeSet
 from swarm_api.types_pb2 import NodeRole, NodeState
 from swarm_manager.api.writes import Edit
 from swarm_manager.core import diff, machine
+from swarm_manager.core.kinds import Stored
 from swarm_manager.core.machine import Committed, Outcome
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.errors import ManagerError
@@ -72,6 +73,9 @@ class MemoryStore:
 
     def follow(self, after: int) -> AsyncIterator[Sequence[Batch]]:
         return self.ring.follow(after)
+
+    def object_at(self, kind: int, object_id: str, version: int) -> Stored | None:
+        return self.ring.object_at(kind, object_id, version)
 
 
 def cluster() -> Cluster:

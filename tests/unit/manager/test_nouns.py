@@ -24,7 +24,7 @@ from swarm_api.control_pb2 import (
 )
 from swarm_api.objects_pb2 import ObjectKind, Service, Task, UpdateStatus
 from swarm_api.specs_pb2 import ServiceSpec
-from swarm_api.types_pb2 import NodeRole, NodeState, PortConfig, TaskState, Version
+from swarm_api.types_pb2 import NodeAvailability, NodeRole, NodeState, PortConfig, TaskState, Version
 from swarm_manager.api.control import ControlRpcs
 from swarm_manager.errors import (
     AlreadyExistsError,
@@ -348,6 +348,20 @@ async def demote(control: ControlRpcs, node_id: str) -> None:
     wanted = (await control.GetNode(GetRequest(id=node_id), None)).node.spec
     wanted.role = NodeRole.WORKER
     await control.UpdateNode(UpdateNodeRequest(id=node_id, spec=wanted), None)
+
+
+async def test_of_two_edits_of_a_node_the_second_learns_what_changed(control: ControlRpcs, store: MemoryStore) -> None:
+    store.put(node("n1"))
+    read = (await control.GetNode(GetRequest(id="n1"), None)).node
+    lost = node("n1")
+    lost.status.state = NodeState.DOWN
+    store.put(lost)  # another version, but not another spec
+    read.spec.availability = NodeAvailability.DRAIN
+    await control.UpdateNode(UpdateNodeRequest(id="n1", version=read.meta.version, spec=read.spec), None)
+    assert store.snapshot.nodes["n1"].spec.availability == NodeAvailability.DRAIN
+    read.spec.availability = NodeAvailability.PAUSE
+    with pytest.raises(VersionConflictError, match=r"changed by somebody else \(availability\)"):
+        await control.UpdateNode(UpdateNodeRequest(id="n1", version=read.meta.version, spec=read.spec), None)
 
 
 async def test_the_last_manager_is_not_demoted_and_the_quorum_not_lost(
