@@ -80,8 +80,9 @@ class FakeWorker:
         image = task.spec.container.image
         if state == TaskState.STARTING and image in self.stuck:
             return state
-        if state == TaskState.STARTING and image in self.broken_images:
-            return self.broken_images[image]
+        how = self.broken_images.get(image)
+        if how is not None and state == (TaskState.PREPARING if how == TaskState.REJECTED else TaskState.STARTING):
+            return how
         if state == TaskState.RUNNING:
             return state
         return next(s for s in _WAY_UP if s > state)
@@ -110,6 +111,7 @@ class SimulatedCluster:
         self._agenda = planner.Agenda()
         self._dirty: set[str] = set()
         self._forgetful = forgetful
+        self._knows_nothing = True
         self.put(Cluster(id="cluster"))
         for node_id in node_ids:
             self.add_node(node_id)
@@ -266,15 +268,22 @@ class SimulatedCluster:
 
     def plan(self) -> bool:
         """One plan and its commit; whether it changed anything."""
-        if self._forgetful:
+        if fresh := self._forgetful or self._knows_nothing:
             self._agenda = planner.Agenda()
-        dirty = planner.ALL if self._forgetful else self._dirty | self._agenda.due(self.now)
-        self._dirty = set()
+        dirty = planner.ALL if fresh else self._dirty | self._agenda.due(self.now)
+        self._dirty, self._knows_nothing = set(), False
         made = planner.plan(self.snapshot, self.now, dirty, self._ids)
         self._agenda.note(made)
         if made.changes:
             self.commit(made.changes)
         return bool(made.changes)
+
+    def plan_and_die(self, changes: int) -> None:
+        """A leader commits the first changes of its plan one by one and dies; the next one knows nothing of it."""
+        made = planner.plan(self.snapshot, self.now, planner.ALL, self._ids)
+        for batch in itertools.islice(made.batches(max_size_bytes=1), changes):
+            self.commit(batch)
+        self._knows_nothing = True
 
     def step_workers(self) -> bool:
         moved = False

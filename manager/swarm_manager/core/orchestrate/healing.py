@@ -5,6 +5,7 @@ from collections.abc import Callable
 from swarm_api.objects_pb2 import Task
 from swarm_api.types_pb2 import (
     ORPHANED,
+    REJECTED,
     RUNNING,
     SHUTDOWN,
     RestartPolicy,
@@ -40,11 +41,11 @@ def heal_in_place(desk: Desk, slot: Slot, rules: NodeRules, is_outdated: Test) -
     advance(desk, slot)
 
 
-def replace(desk: Desk, slot: Slot, old: Task, order: UpdateConfig.Order.ValueType, not_before_ns: int = 0) -> None:
-    """Makes a new task in the slot for the old one; in which order, and not to start before a time."""
+def replace(desk: Desk, slot: Slot, old: Task, order: UpdateConfig.Order.ValueType) -> None:
+    """Makes a new task in the slot for the old one, which stops before or after the new one runs."""
     if order == UpdateConfig.STOP_FIRST:
         old = desk.desire(slot, old, SHUTDOWN)
-    desk.create(slot, replaces=old, start_after_ns=not_before_ns)
+    desk.create(slot, replaces=old)
 
 
 def advance(desk: Desk, slot: Slot) -> None:
@@ -98,10 +99,20 @@ def _replace_ended(desk: Desk, slot: Slot, is_outdated: Test) -> None:
         return
     last = ended[-1]
     decision = verdict(slot, last, desk.service.spec.task.restart, is_outdated)
+    if decision.replace and _ended_before_it_started(last) and desk.must_wait(decision.not_before_ns):
+        return
     for task in ended if decision.replace else ended[:-1]:
         desk.desire(slot, task, SHUTDOWN)
     if decision.replace:
         desk.create(slot, replaces=last, start_after_ns=decision.not_before_ns)
+
+
+def _ended_before_it_started(task: Task) -> bool:
+    """Whether the task failed while it was still being prepared.
+
+    Its replacement would be prepared at once, during its delay, and fail as fast: the delay has to come first.
+    """
+    return task.status.state == REJECTED or task.desired_state < RUNNING
 
 
 def _move_from_node(desk: Desk, slot: Slot, rules: NodeRules, is_outdated: Test) -> None:
@@ -116,8 +127,8 @@ def _move_from_node(desk: Desk, slot: Slot, rules: NodeRules, is_outdated: Test)
         desk.desire(slot, newest, SHUTDOWN)
         newest = wanted[-2]
     not_before_ns = earliest_start_ns(slot, desk.service.spec.task.restart, is_outdated)
-    if not_before_ns is not None:
-        replace(desk, slot, newest, order_of_moving(desk), not_before_ns)
+    if not_before_ns is not None and not desk.must_wait(not_before_ns):
+        replace(desk, slot, newest, order_of_moving(desk))
 
 
 def order_of_moving(desk: Desk) -> UpdateConfig.Order.ValueType:

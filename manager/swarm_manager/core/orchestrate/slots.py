@@ -118,15 +118,20 @@ class Desk:
             del self.slots[slot.key]
         self.scratch.delete(TASK, task.id)
 
+    def must_wait(self, moment_ns: int) -> bool:
+        """Whether the moment has not come yet; asks for another look when it does."""
+        if moment_ns <= self.scratch.now_ns:
+            return False
+        self.scratch.wake(self.service.id, moment_ns)
+        return True
+
     def may_run(self, slot: Slot, task: Task) -> bool:
         """Whether the task may start now: its delay has passed, and nothing of its slot is still being stopped.
 
         What runs on a node that is down or gone holds nothing up: nobody can stop it now. Asks for another look
         when only time is missing.
         """
-        start_after_ns = ns(task.start_after)
-        if start_after_ns > self.scratch.now_ns:
-            self.scratch.wake(self.service.id, start_after_ns)
+        if self.must_wait(ns(task.start_after)):
             return False
         return not any(self._is_stopping(other) for other in slot.tasks.values() if other.id != task.id)
 

@@ -91,21 +91,14 @@ class Update:
         if is_live(task) and task.status.state < RUNNING:
             return True
         free_at_ns = ns(task.status.timestamp) + duration_ns(self._config.delay)
-        return self._is_in_future(free_at_ns)
-
-    def _is_in_future(self, moment_ns: int) -> bool:
-        scratch = self._desk.scratch
-        if moment_ns <= scratch.now_ns:
-            return False
-        scratch.wake(self._desk.service.id, moment_ns)
-        return True
+        return self._desk.must_wait(free_at_ns)
 
     def _replace(self, slot: Slot, task: Task) -> bool:
-        """Whether a replacement was made: not when one has failed too often beside the task that still runs."""
+        """Whether a replacement was made: not when one has just failed, or too often, beside the task that still runs."""
         not_before_ns = earliest_start_ns(slot, self._desk.service.spec.task.restart, self._is_outdated)
-        if not_before_ns is None:
+        if not_before_ns is None or self._desk.must_wait(not_before_ns):
             return False
-        replace(self._desk, slot, task, self._config.order, not_before_ns)
+        replace(self._desk, slot, task, self._config.order)
         return True
 
     # Failures
@@ -156,7 +149,7 @@ class Update:
         monitor_ns = duration_ns(config.monitor) if config.HasField("monitor") else seconds_ns(UPDATE_MONITOR_S)
         started_ns = ns(self._status.started_at)
         fresh = [ns(task.status.timestamp) for _, task in self._slots if created_ns(task) >= started_ns]
-        if fresh and self._is_in_future(max(fresh) + monitor_ns):
+        if fresh and self._desk.must_wait(max(fresh) + monitor_ns):
             return
         if self._status.state == UpdateStatus.ROLLBACK_STARTED:
             self._set_status(UpdateStatus.ROLLBACK_COMPLETED, "rollback completed")
