@@ -123,7 +123,8 @@ def task_ends(draw: st.DrawFn) -> Step:
 @st.composite
 def passing_time(draw: st.DrawFn) -> Step:
     seconds = draw(st.sampled_from((0.0, 0.1, 5.0, 30.0)))
-    how = draw(st.sampled_from(("plan", "workers", "both", "settle", "run")))
+    how = draw(st.sampled_from(("plan", "workers", "both", "settle", "run", "die")))
+    committed = draw(st.integers(0, 6))
 
     def act(cluster: SimulatedCluster) -> None:
         if how == "run":
@@ -134,6 +135,8 @@ def passing_time(draw: st.DrawFn) -> Step:
             cluster.plan()
         if how in ("workers", "both"):
             cluster.step_workers()
+        if how == "die":
+            cluster.plan_and_die(committed)
         if how == "settle":
             cluster.settle()
 

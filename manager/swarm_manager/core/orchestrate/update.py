@@ -94,7 +94,7 @@ class Update:
         return self._desk.must_wait(free_at_ns)
 
     def _replace(self, slot: Slot, task: Task) -> bool:
-        """Whether a replacement was made: not when one has just failed, or too often, beside the task that still runs."""
+        """Whether a replacement was made: not when one has just failed, or too often, beside the running task."""
         not_before_ns = earliest_start_ns(slot, self._desk.service.spec.task.restart, self._is_outdated)
         if not_before_ns is None or self._desk.must_wait(not_before_ns):
             return False
