@@ -1,5 +1,6 @@
 """What every command needs: the global options, a client made when it is first used, and the output's format."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from swarm_api.client import Client
 
     from swarm_cli.render.text import Table
+
+_STARTED_S = time.monotonic()
+_ANSWER_WITHIN_S = 4.6  # of the five seconds after which "no manager answers" must be said
+_LEAST_BUDGET_S = 2.0
 
 FORMATS = ("table", "json", "yaml")
 
@@ -30,10 +35,17 @@ class Session:
     def client(self) -> "Client":
         """The client of the cluster that the options, the environment or this node name."""
         if self._client is None:
+            from swarm_api.channel import CALL_BUDGET_S
             from swarm_api.client import Client
 
+            # On a busy machine Python alone takes a second to come here.
+            left_s = max(_ANSWER_WITHIN_S - (time.monotonic() - _STARTED_S), _LEAST_BUDGET_S)
             self._client = Client.connect(
-                self.managers, context=self.context, state_dir=self.state_dir, run_dir=self.run_dir
+                self.managers,
+                context=self.context,
+                state_dir=self.state_dir,
+                run_dir=self.run_dir,
+                budget_s=min(left_s, CALL_BUDGET_S),
             )
         return self._client
 

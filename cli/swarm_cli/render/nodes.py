@@ -64,6 +64,6 @@ def manager(node: Node) -> str:
 
 def note(node: Node) -> str:
     """Why the node takes no tasks, or is down."""
-    if node.description.engine_error:
-        return f"takes no tasks: {node.description.engine_error}"
-    return node.status.message if node.status.state in (NodeState.DOWN, NodeState.DISCONNECTED) else ""
+    if node.status.state in (NodeState.DOWN, NodeState.DISCONNECTED):
+        return node.status.message  # what it said of its engine is old news
+    return f"takes no tasks: {node.description.engine_error}" if node.description.engine_error else ""
