@@ -19,6 +19,7 @@ from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.errors import TooOldError
 
 RING_SIZE = 4096  # commits
+RING_SIZE_BYTES = 32 * 1024 * 1024  # of what they carried; some hold half a megabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +30,17 @@ class Batch:
     at_ns: int  # when it was proposed, nanoseconds since 1970
     events: Sequence[Event]
     snapshot: Snapshot  # right after it
+    size_bytes: int = 0  # of the commit
 
 
 class EventRing:
     """The last commits' events.  All methods belong to the asyncio loop's thread."""
 
-    def __init__(self, index: int = 0, size: int = RING_SIZE) -> None:
+    def __init__(self, index: int = 0, size: int = RING_SIZE, size_bytes: int = RING_SIZE_BYTES) -> None:
         self._batches: deque[Batch] = deque()
         self._size = size
+        self._limit_bytes = size_bytes
+        self._size_bytes = 0
         self._first = 0  # sequence number of the oldest batch kept
         self._floor = index  # all changes after this index are kept
         self._wake = asyncio.Event()
@@ -44,8 +48,11 @@ class EventRing:
     def publish(self, batches: Sequence[Batch]) -> None:
         """Add commits; the oldest make room."""
         self._batches.extend(batches)
-        while len(self._batches) > self._size:
-            self._floor = self._batches.popleft().index
+        self._size_bytes += sum(batch.size_bytes for batch in batches)
+        while len(self._batches) > self._size or self._size_bytes > self._limit_bytes:
+            oldest = self._batches.popleft()
+            self._size_bytes -= oldest.size_bytes
+            self._floor = oldest.index
             self._first += 1
         self._wake_all()
 
@@ -53,6 +60,7 @@ class EventRing:
         """The state jumped to `index` (a snapshot was installed): nobody can follow across that."""
         self._first += len(self._batches) + 1  # every position from before becomes invalid
         self._batches.clear()
+        self._size_bytes = 0
         self._floor = index
         self._wake_all()
 

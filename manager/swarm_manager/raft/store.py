@@ -67,7 +67,8 @@ class _Machine:
         before = self.current
         after, outcome = machine.apply(before, index, entry)
         self.current = after
-        self._tell(Batch(index, ns(entry.proposed_at), diff.events(before, after, entry), after))
+        events = diff.events(before, after, entry)
+        self._tell(Batch(index, ns(entry.proposed_at), events, after, len(payload)))
         return outcome
 
     def snapshot(self) -> Snapshot:

@@ -71,3 +71,11 @@ async def test_nobody_follows_across_an_installed_snapshot() -> None:
         await take(ring, 1, 1)
     ring.publish([batch(51)])
     assert await take(ring, 50, 1) == [51]
+
+
+async def test_large_commits_make_room_sooner() -> None:
+    ring = EventRing(size_bytes=1000)
+    ring.publish([Batch(n, 0, [], Snapshot(), 400) for n in (1, 2, 3)])
+    assert await take(ring, 1, 2) == [2, 3]
+    with pytest.raises(TooOldError):
+        await take(ring, 0, 1)
