@@ -6,6 +6,7 @@ A renewed certificate is on disk before anybody uses it. Connections that are op
 import asyncio
 import random
 from collections.abc import Callable
+from datetime import timedelta
 
 import grpc
 import structlog
@@ -19,6 +20,8 @@ from swarm_worker.errors import WorkerError
 from swarm_worker.identity import NodeIdentity, role_name
 
 EARLIEST, LATEST = 0.5, 0.8  # of its validity: nodes that joined together do not all come at once
+BACKDATED = timedelta(hours=1)  # certificates are valid from before they are made, for clocks that are slow
+LEAST_S = 1.0  # between two renewals, however short certificates live
 RETRY_S = (1.0, 300.0)  # first and longest pause after a failure
 CALL_S = 10.0
 
@@ -68,7 +71,7 @@ class Certificates:
         if self._wanted_role != self._identity.node.role:
             return
         try:
-            async with asyncio.timeout(max(0.0, _left_s(self._identity.credentials))):
+            async with asyncio.timeout(max(LEAST_S, _left_s(self._identity.credentials))):
                 await self._wake.wait()
         except TimeoutError:
             log.info("time to renew the certificate")
@@ -97,6 +100,7 @@ class Certificates:
 def _left_s(credentials: NodeCredentials) -> float:
     """Seconds until the certificate should be renewed."""
     certificate = load_certificate(credentials.certificate_pem)
-    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    end = certificate.not_valid_after_utc
+    begin = min(certificate.not_valid_before_utc + BACKDATED, end)
     share = random.uniform(EARLIEST, LATEST)  # noqa: S311 - spreads the nodes, hides nothing
     return (begin + (end - begin) * share - utc_now()).total_seconds()

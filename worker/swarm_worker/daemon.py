@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def docker_engine(settings: Config, node: NodeFile) -> tuple[Runtime, Network]:
     """Docker's engine and the kernel's networking, for this node."""
+    # Imported here, not above: they take as long as all the rest, and the daemon can listen before.
     from swarm_worker.addresses import split
     from swarm_worker.engine.api import DockerApi
     from swarm_worker.engine.containers import DockerRuntime
@@ -51,6 +52,13 @@ def docker_engine(settings: Config, node: NodeFile) -> tuple[Runtime, Network]:
     address = split(node.advertise_address)[0]
     network = NodeNetwork(bridges, node.node_id, address, settings.state_dir, settings.run_dir)
     return DockerRuntime(api, bridges, node.node_id), network
+
+
+def _import_engine() -> None:
+    """Import, on a thread, what `docker_engine` will need: the order to join waits for the network meanwhile."""
+    import swarm_worker.engine.containers
+    import swarm_worker.engine.networks
+    import swarm_worker.net.network  # noqa: F401
 
 
 async def _serve(settings: Config) -> None:
@@ -65,6 +73,7 @@ async def _serve(settings: Config) -> None:
     node.start()
     server = await serve(node, settings.socket_path)
     log.info("ready", socket=str(settings.socket_path), state_dir=str(settings.state_dir))
+    await asyncio.to_thread(_import_engine)
     await stopping.wait()
     log.info("stopping; containers run on")
     await server.stop(0.5)

@@ -62,7 +62,7 @@ class NodeStore:
             return NodeFile(**{key: data[key] for key in NodeFile.__dataclass_fields__ if key in data})
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise StateError(f"{path} cannot be read ({error}): restore it, or remove it and join again.") from error
 
     def save_node(self, node: NodeFile) -> None:

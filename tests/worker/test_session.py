@@ -1,0 +1,220 @@
+"""The session against leaders in this process: finding them, following them, losing them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import pytest
+from swarm_api.dispatcher_pb2 import Assignment, ManagerPeer, SessionMessage
+from swarm_api.objects_pb2 import Task
+from swarm_api.specs_pb2 import NodeSpec
+from swarm_api.types_pb2 import NodeRole, TaskState
+from swarm_worker.agent import Agent
+from swarm_worker.channels import ChannelPool
+from swarm_worker.files import TaskFiles
+from swarm_worker.session import Session
+from swarm_worker.storage import NodeStore
+
+from tests.worker.fakes import FakeEngine, FakeLeader, FakeNetwork, served
+from tests.worker.story import make_task
+from tests.worker.waiting import until
+
+NOWHERE = "127.0.0.1:1"  # refuses connections
+
+
+@dataclass
+class Node:
+    """A worker's agent and session on fakes."""
+
+    agent: Agent
+    session: Session
+    engine: FakeEngine
+    network: FakeNetwork
+    managers: list[tuple[str, ...]] = field(default_factory=list)
+    specs: list[NodeSpec] = field(default_factory=list)
+
+
+@contextlib.asynccontextmanager
+async def node(folder: Path, *managers: str, engine: FakeEngine | None = None) -> AsyncIterator[Node]:
+    """A node at work."""
+    fake, network = engine or FakeEngine(), FakeNetwork()
+    agent = Agent(fake, network, NodeStore(folder), TaskFiles(folder), node_id="n1", cluster_id="cl")
+    told = Node(agent, None, fake, network)  # type: ignore[arg-type]  # set below
+    told.session = Session(
+        agent,
+        ChannelPool(grpc.aio.insecure_channel),
+        managers,
+        node_address="10.0.0.9",
+        on_managers=told.managers.append,
+        on_node=told.specs.append,
+    )
+    running = [asyncio.create_task(agent.run()), asyncio.create_task(told.session.run())]
+    try:
+        yield told
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def assigned(task: Task) -> Assignment:
+    return Assignment(key=f"task/{task.id}", task=task)
+
+
+def latest(leader: FakeLeader, task_id: str = "t1") -> int:
+    states = [report.status.state for report in leader.reports if report.task_id == task_id]
+    return states[-1] if states else 0
+
+
+async def test_a_node_registers_runs_what_it_is_told_and_reports(tmp_path: Path) -> None:
+    leader = FakeLeader()
+    leader.full = [assigned(make_task())]
+    async with served(leader) as address, node(tmp_path, address) as worker:
+        await leader.until(lambda: latest(leader) == TaskState.RUNNING)
+        assert (leader.requests[0].address, leader.requests[0].description.hostname) == ("10.0.0.9", "n1")
+        assert worker.engine.calls == ["create t1", "start c-t1"]
+        assert leader.reports[-1].status.applied_by == "n1"
+        assert leader.reports[-1].status.timestamp.seconds > 0
+
+
+async def test_changes_are_taken_as_they_come(tmp_path: Path) -> None:
+    leader = FakeLeader()
+    async with served(leader) as address, node(tmp_path, address) as worker:
+        leader.messages.put_nowait(SessionMessage(sequence=2, set=[assigned(make_task())]))
+        await leader.until(lambda: latest(leader) == TaskState.RUNNING)
+        gone = SessionMessage(sequence=3, set=[assigned(make_task(desired=TaskState.REMOVE))])
+        leader.messages.put_nowait(gone)
+        await leader.until(lambda: latest(leader) == TaskState.SHUTDOWN)
+        assert "signal c-t1 SIGTERM" in worker.engine.calls
+        assert len(leader.requests) == 1
+
+
+async def test_a_follower_names_the_leader(tmp_path: Path) -> None:
+    leader, follower = FakeLeader(), FakeLeader()
+    follower.leads = False
+    async with served(leader) as address, served(follower) as other:
+        follower.leader_address = address
+        async with node(tmp_path, other) as worker:
+            await leader.until(lambda: leader.heartbeats > 0)
+            assert worker.session.leader == address
+
+
+async def test_dead_managers_do_not_hide_the_leader(tmp_path: Path) -> None:
+    leader = FakeLeader()
+    async with served(leader) as address, node(tmp_path, NOWHERE, "127.0.0.1:2", address):
+        await leader.until(lambda: leader.heartbeats > 0)
+
+
+async def test_nothing_is_lost_when_the_leader_dies_and_another_takes_over(tmp_path: Path) -> None:
+    old, new = FakeLeader(), FakeLeader()
+    old.full = new.full = [assigned(make_task())]
+    new.leads, new.term = False, 2
+    async with served(new) as new_address:
+        async with served(old) as old_address:
+            worker_at = node(tmp_path, old_address, new_address)
+            worker = await worker_at.__aenter__()
+            await old.until(lambda: latest(old) == TaskState.RUNNING)
+        try:
+            worker.engine.exits("c-t1", 3)  # while there is no leader
+            new.leads = True
+            await new.until(lambda: latest(new) == TaskState.FAILED)
+            assert worker.engine.calls == ["create t1", "start c-t1"], "containers never noticed"
+        finally:
+            await worker_at.__aexit__(None, None, None)
+
+
+async def test_a_replaced_leader_s_orders_are_refused(tmp_path: Path) -> None:
+    leader = FakeLeader()
+    leader.term = 5
+    async with served(leader) as address, node(tmp_path, address) as worker:
+        await leader.until(lambda: leader.heartbeats > 0)
+        leader.messages.put_nowait(SessionMessage(sequence=2, term=4, set=[assigned(make_task())]))
+        await leader.until(lambda: len(leader.requests) > 1)
+        assert worker.engine.calls == []
+
+
+async def test_a_missed_message_leads_to_a_new_session(tmp_path: Path) -> None:
+    leader = FakeLeader()
+    async with served(leader) as address, node(tmp_path, address) as worker:
+        await leader.until(lambda: leader.heartbeats > 0)
+        leader.messages.put_nowait(SessionMessage(sequence=3, set=[assigned(make_task())]))
+        await leader.until(lambda: len(leader.requests) > 1)
+        assert worker.engine.calls == []
+        assert leader.requests[0].boot_id == leader.requests[1].boot_id != 0
+
+
+async def test_a_forgotten_session_is_opened_anew(tmp_path: Path) -> None:
+    leader = FakeLeader()
+    async with served(leader) as address, node(tmp_path, address):
+        await leader.until(lambda: leader.heartbeats > 0)
+        leader.known = False
+        await leader.until(lambda: len(leader.requests) > 1)
+
+
+async def test_reports_are_kept_until_they_are_acknowledged(tmp_path: Path) -> None:
+    leader = FakeLeader()
+    leader.refuse_reports = True
+    leader.full = [assigned(make_task())]
+    async with served(leader) as address, node(tmp_path, address) as worker:
+        await leader.until(lambda: len(leader.requests) > 1)
+        assert leader.reports == []
+        leader.refuse_reports = False
+        await leader.until(lambda: latest(leader) == TaskState.RUNNING)
+        await leader.until(lambda: len(worker.agent.reports) == 0)
+
+
+async def test_a_node_tells_when_its_engine_goes_and_comes(tmp_path: Path) -> None:
+    leader = FakeLeader()
+    async with served(leader) as address, node(tmp_path, address) as worker:
+        await leader.until(lambda: leader.heartbeats > 0)
+        worker.engine.up = False
+        worker.engine.resync()
+        await leader.until(lambda: [d.engine_error for d in leader.descriptions] == ["it is off"])
+        worker.engine.up = True
+        worker.engine.resync()
+        await leader.until(lambda: [d.engine_error for d in leader.descriptions][-1] == "")
+
+
+async def test_managers_and_the_node_s_spec_are_passed_on(tmp_path: Path) -> None:
+    leader = FakeLeader()
+    async with served(leader) as address, node(tmp_path, address) as worker:
+        peers = [ManagerPeer(node_id="m1", address=address), ManagerPeer(node_id="m2", address=NOWHERE)]
+        spec = NodeSpec(role=NodeRole.MANAGER)
+        leader.messages.put_nowait(SessionMessage(sequence=2, managers=peers, node=spec))
+        leader.messages.put_nowait(SessionMessage(sequence=3, set=[assigned(make_task())]))
+        await leader.until(lambda: latest(leader) == TaskState.RUNNING)
+        assert worker.managers == [(address, NOWHERE)]
+        assert worker.specs == [spec]
+
+
+async def test_a_renewed_certificate_opens_a_new_session_and_touches_no_task(tmp_path: Path) -> None:
+    leader = FakeLeader()
+    leader.full = [assigned(make_task())]
+    async with served(leader) as address, node(tmp_path, address) as worker:
+        await leader.until(lambda: latest(leader) == TaskState.RUNNING)
+        worker.session.renew()
+        await leader.until(lambda: len(leader.requests) == 2)
+        assert worker.engine.calls == ["create t1", "start c-t1"]
+
+
+async def test_without_any_manager_the_reason_is_kept_for_people(tmp_path: Path) -> None:
+    async with node(tmp_path, NOWHERE) as worker:
+        await until(lambda: worker.session.last_error)
+        assert NOWHERE in worker.session.last_error
+
+
+async def test_it_stops_at_once_when_told_to(tmp_path: Path) -> None:
+    leader = FakeLeader()
+    async with served(leader) as address:
+        async with node(tmp_path, address) as worker:
+            await leader.until(lambda: leader.heartbeats > 0)
+        assert worker.engine.calls == ["close"]
+
+
+@pytest.fixture(autouse=True)
+async def _within_time() -> AsyncIterator[None]:
+    async with asyncio.timeout(30):
+        yield
