@@ -59,7 +59,9 @@ class FakeDaemon(NodeControlServicer):
         return api.LeaveResponse()
 
     def Status(self, request: Any, context: grpc.ServicerContext) -> api.StatusResponse:  # noqa: N802 - the API's
-        return api.StatusResponse(node_id="n1")
+        return api.StatusResponse(
+            node_id="n1", cluster_id="c1", connected=True, leader_address="10.0.0.1:2377", tasks=3, engine_error="none"
+        )
 
 
 @pytest.fixture
@@ -134,6 +136,21 @@ def test_leave(node: FakeDaemon, swarm: Run) -> None:
     swarm("init", "--advertise-addr", "10.0.0.1")
     assert swarm("leave", "--force").out == "This node left the cluster.\n"
     assert node.requests[-1].force
+
+
+def test_info_on_a_worker_shows_the_worker(node: FakeDaemon, swarm: Run, tmp_path: Path) -> None:
+    file = tmp_path / "state" / "node" / "node.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"node_id": "n1", "role": "swarm-worker", "managers": ["10.0.0.1:2377"]}))
+    done = swarm("info")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[:3] == [
+        "Node        n1 (worker)",
+        "Cluster     c1",
+        "Connected   yes, to 10.0.0.1:2377",
+    ]
+    assert json.loads(swarm("info", "--format", "json").out)["tasks"] == 3
+    assert "This node is a worker" in swarm("node", "ls").err
 
 
 SCRIPT = """\

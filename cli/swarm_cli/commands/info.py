@@ -1,13 +1,19 @@
-"""`swarm-cli info`: the cluster at a glance, also when it has no quorum."""
+"""`swarm-cli info`: the cluster at a glance, also when it has no quorum; on a worker, the worker itself."""
 
 import click
 from swarm_api.control_pb2 import GetInfoResponse, ManagerInfo
+from swarm_api.errors import AccessError
+from swarm_api.node_pb2 import StatusRequest, StatusResponse
 from swarm_api.objects_pb2 import Reachability
+from swarm_api.types_pb2 import NodeRole
 
+from swarm_cli.daemon import Daemon, run_dir, state_dir
 from swarm_cli.options import format_option
 from swarm_cli.render.document import print_document
 from swarm_cli.render.text import Cell, Column, Table, print_table
 from swarm_cli.session import current
+
+_STATUS_S = 5.0
 
 
 @click.command()
@@ -15,10 +21,17 @@ from swarm_cli.session import current
 def info() -> None:
     """Show the cluster: its managers, its leader, and what runs.
 
-    One manager's own view is enough, so this works without a quorum, and says so.
+    One manager's own view is enough, so this works without a quorum, and says so. On a worker, whom managers
+    tell nothing of the cluster, it shows how that node stands.
     """
     session = current()
-    answer = session.client.info(stale=True)
+    try:
+        client = session.client
+    except AccessError:
+        if not _show_own_node():
+            raise
+        return
+    answer = client.info(stale=True)
     if session.format != "table":
         print_document(answer, session.format)
         return
@@ -29,6 +42,41 @@ def info() -> None:
     if answer.managers:
         click.echo()
         print_table(_managers(answer))
+
+
+def _show_own_node() -> bool:
+    """Show what the node's daemon says of itself; False when none runs, or this machine is no node."""
+    session = current()
+    daemon = Daemon(state_dir(session), run_dir(session))
+    if not daemon.answers():
+        return False
+    status = daemon.call(lambda stub: stub.Status, StatusRequest(), _STATUS_S)
+    if not status.node_id:
+        return False
+    if session.format != "table":
+        print_document(status, session.format)
+        return True
+    facts = Table([Column(""), Column("", may_wrap=True)], has_header=False)
+    for name, value in _own_facts(status):
+        facts.add(Cell(name, "bold"), value)
+    print_table(facts)
+    return True
+
+
+def _own_facts(status: StatusResponse) -> list[tuple[str, str | Cell]]:
+    connected = Cell(f"yes, to {status.leader_address}", "green")
+    facts: list[tuple[str, str | Cell]] = [
+        ("Node", f"{status.node_id} ({NodeRole.Name(status.role).lower()})"),
+        ("Cluster", status.cluster_id),
+        ("Connected", connected if status.connected else Cell(f"no: {status.last_error or 'not yet'}", "red")),
+        ("Managers", ", ".join(status.managers)),
+        ("Tasks", str(status.tasks)),
+    ]
+    if status.manager_state:
+        facts.append(("Manager", status.manager_state))
+    if status.engine_error:
+        facts.append(("Engine", Cell(status.engine_error, "red")))
+    return facts
 
 
 def _facts(answer: GetInfoResponse) -> list[tuple[str, str | Cell]]:
