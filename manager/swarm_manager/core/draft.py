@@ -155,7 +155,8 @@ class Draft(View):
         after = {} if new is None else dict(new.gateways)
         if before == after:
             return
-        for node_id in before.keys() | after.keys():
+        changed = (n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
+        for node_id in sorted(changed, key=lambda n: (after.get(n, ""), n)):  # the order decides which is the last
             self._follow_addresses(
                 f"gateway/{node_id}",
                 ((network_id, before[node_id]),) if node_id in before else (),

@@ -6,6 +6,7 @@ become free, and that others may still have in their caches, is the last to be u
 
 import ipaddress
 from collections.abc import Iterator
+from functools import lru_cache
 
 from swarm_api.objects_pb2 import Network
 
@@ -36,29 +37,37 @@ def address_number(text: str) -> int:
 
 def usable_range(network: Network) -> range:
     """What is given out in a network: its subnet, or the part of it that the user named."""
-    whole = address_range(network.subnet)
-    asked = network.spec.ipam[0].ip_range if network.spec.ipam else ""
-    if not asked:
+    return _usable(network.subnet, network.spec.ipam[0].ip_range if network.spec.ipam else "")
+
+
+@lru_cache(maxsize=1024)
+def _usable(subnet: str, part: str) -> range:
+    whole = address_range(subnet)
+    if not part:
         return whole
-    part = ipaddress.IPv4Network(asked)
-    first = int(part.network_address)
-    return range(max(first, whole.start), min(first + part.num_addresses, whole.stop))
+    named = ipaddress.IPv4Network(part)
+    first = int(named.network_address)
+    return range(max(first, whole.start), min(first + named.num_addresses, whole.stop))
 
 
 def free_address(view: View, network: Network, keep_free: int = 0) -> str | None:
     """The next address to give out; None when there is none, or when no more than `keep_free` would be left."""
+    return next(free_addresses(view, network, keep_free), None)
+
+
+def free_addresses(view: View, network: Network, keep_free: int = 0) -> Iterator[str]:
+    """The addresses to give out next, in order; none when there are no more than `keep_free`."""
     if not network.subnet:
-        return None
+        return
     span = usable_range(network)
     used = view.used_addresses(network.id)
     if len(used) >= len(span) - keep_free:
-        return None
+        return
     reserved = {address for ipam in network.spec.ipam for address in (*ipam.reserved.values(), ipam.gateway)}
     for number in _round(span, view.last_addresses.get(network.id)):
         address = address_text(number)
         if address not in used and address not in reserved:
-            return address
-    return None
+            yield address
 
 
 def _round(span: range, last: str | None) -> Iterator[int]:

@@ -23,7 +23,7 @@ from swarm_api.types_pb2 import (
     NodeState,
 )
 
-from swarm_manager.core.allocate.addresses import free_address, usable_range
+from swarm_manager.core.allocate.addresses import free_address, free_addresses, usable_range
 from swarm_manager.core.allocate.ports import has_ingress_ports, resolved_ports
 from swarm_manager.core.allocate.subnets import free_subnet
 from swarm_manager.core.allocate.vxlan_ids import free_vni
@@ -72,19 +72,9 @@ def allocate_gateways(scratch: Scratch, network_id: str, node_ids: Collection[st
     new = copy_of(network)
     for node_id in gone:
         del new.gateways[node_id]
-    _put_gateways(scratch, new, sorted(missing))
-
-
-def _put_gateways(scratch: Scratch, network: Network, missing: list[str]) -> None:
-    """Adds gateways one by one: each address is known as used before the next is chosen."""
-    scratch.put(NETWORK, network)
-    for node_id in missing:
-        address = free_address(scratch, network)
-        if address is None:
-            return
-        network = copy_of(network)
-        network.gateways[node_id] = address
-        scratch.put(NETWORK, network)
+    for node_id, address in zip(sorted(missing), free_addresses(scratch, network), strict=False):
+        new.gateways[node_id] = address
+    scratch.put(NETWORK, new)
 
 
 def drop_idle_gateways(scratch: Scratch, network: Network) -> None:
