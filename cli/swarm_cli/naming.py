@@ -11,10 +11,14 @@ from swarm_cli.session import Session
 if TYPE_CHECKING:
     from swarm_api.client import Client
 
+    _ParamType = click.ParamType[str]
+else:
+    _ParamType = click.ParamType  # generic in new releases of click only
+
 _COMPLETION_BUDGET_S = 1.0  # nobody waits longer for the Tab key
 
 
-class ObjectName(click.ParamType[str]):
+class ObjectName(_ParamType):
     """The name, the id or a unique prefix of the id of an object."""
 
     def __init__(self, kind: str, names: Callable[["Client"], Iterable[str]]) -> None:

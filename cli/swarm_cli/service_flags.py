@@ -7,7 +7,7 @@ update changes just what it names.  `--env` of create is `--env-add` of update, 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from swarm_api.specs_pb2 import ServiceSpec, SpreadPreference
@@ -26,6 +26,11 @@ from swarm_cli.mounts import parse_mount
 from swarm_cli.ports import parse_publish
 from swarm_cli.quantities import parse_duration, parse_mode, parse_nano_cpus, parse_size
 
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # generic in new releases of click only
+
 Flags = Mapping[str, Any]
 _Parsed = TypeVar("_Parsed")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -36,7 +41,7 @@ _ORDERS = {"stop-first": UpdateConfig.STOP_FIRST, "start-first": UpdateConfig.ST
 MODES = ("replicated", "global", "replicated-job", "global-job")
 
 
-class Parsed(click.ParamType[Any]):
+class Parsed(_ParamType):
     """A click type from one of our parsers, whose ValueError is the usage error's text."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
