@@ -80,10 +80,12 @@ class Network:
         link = self._links.get(frozenset((sender, receiver)))
         if link is None:
             return False
-        if (sender, receiver) in self.cut:
-            return True
         weather, rng = self.weather, self._rng
         tame = frame[0] in HANDSHAKE_TYPES
+        if (sender, receiver) in self.cut:
+            if tame:  # the handshake fails
+                self.reset(frozenset((sender, receiver)))
+            return True
         if not tame and rng.random() < weather.loss:
             return True
         for _ in range(1 + (not tame and rng.random() < weather.doubling)):
