@@ -53,6 +53,12 @@ class TaskFiles:
                 if entry.name not in task_ids:
                     shutil.rmtree(entry, ignore_errors=True)
 
+    def close(self) -> None:
+        """Remove all of it, and the tmpfs if one was mounted for it."""
+        if self._folder.is_mount():
+            subprocess.run(["umount", "--lazy", str(self._folder)], capture_output=True, check=False, timeout=10)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
     def _have_folder(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _filesystem(self._folder) in _MEMORY:

@@ -15,6 +15,7 @@ from swarm_worker import joining
 from swarm_worker.addresses import check_local, local_address_towards, split, with_port
 from swarm_worker.config import Config
 from swarm_worker.errors import ManagerError, NodeStateError, StateError
+from swarm_worker.files import TaskFiles
 from swarm_worker.identity import NodeIdentity
 from swarm_worker.member import EngineFactory, Member
 from swarm_worker.storage import NodeFile, NodeStore
@@ -177,6 +178,7 @@ class Node:
             if not drained:
                 log.warning("left with containers that could not be removed")
             await self.stop()
+            await asyncio.to_thread(TaskFiles(self._config.run_dir).close)
             await asyncio.to_thread(self._store.forget_everything)
 
     async def _forget(self, *, force: bool) -> None:
