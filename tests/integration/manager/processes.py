@@ -116,7 +116,10 @@ class ManagerProcess:
         key_pem, csr_pem = identity.new_key_and_csr()
         request = ca_pb2.IssueNodeCertificateRequest(csr_pem=csr_pem, hostname=self.folder.name)
         with via.joiner_channel(token) as channel:
-            answer = CaStub(channel).IssueNodeCertificate(request, timeout=10)
+            self.become(CaStub(channel).IssueNodeCertificate(request, timeout=10), key_pem)
+
+    def become(self, answer: ca_pb2.IssueNodeCertificateResponse, key_pem: bytes) -> None:
+        """Write down an identity as the node's daemon does."""
         node_dir = self.state_dir / "node"
         NodeCredentials(answer.ca_pem, answer.certificate_pem, key_pem).save(node_dir)
         data = {

@@ -2,9 +2,12 @@
 
 import signal
 import time
+from pathlib import Path
 
 import grpc
 import pytest
+from swarm_api import ca_pb2, identity
+from swarm_api.ca_pb2_grpc import CaStub
 from swarm_api.control_pb2 import (
     CreateServiceRequest,
     GetInfoRequest,
@@ -18,7 +21,7 @@ from swarm_api.raft_pb2 import RaftLeaveRequest
 from swarm_api.raft_pb2_grpc import RaftMembershipStub
 from swarm_api.types_pb2 import NodeRole, NodeState
 
-from tests.integration.manager.processes import FakeWorker, ManagerProcess, service, wait_for
+from tests.integration.manager.processes import FakeWorker, ManagerProcess, free_ports, service, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -192,3 +195,42 @@ def test_a_leader_that_leaves_hands_over_first(managers: list[ManagerProcess]) -
     with pytest.raises(grpc.RpcError) as refused:
         RaftMembershipStub(other.channel()).Leave(RaftLeaveRequest(node_id="somebody-else"), timeout=10)
     assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_a_worker_is_promoted_and_demoted_again(manager: ManagerProcess, tmp_path: Path) -> None:
+    worker = FakeWorker(manager, manager.tokens()["worker"])
+    second = ManagerProcess(tmp_path / "second", free_ports(1)[0])
+
+    def set_role(role: "NodeRole.ValueType") -> None:
+        node = manager.control.GetNode(GetRequest(id=worker.node_id), timeout=5).node
+        node.spec.role = role
+        manager.control.UpdateNode(UpdateNodeRequest(id=node.id, version=node.meta.version, spec=node.spec), timeout=5)
+
+    def wait_to_be_told(role: "NodeRole.ValueType") -> None:
+        worker.open(manager)  # anew: no heartbeats were sent meanwhile
+        told = worker.messages[-1]
+        while not (told.HasField("node") and told.node.role == role):
+            worker.heartbeat()
+            told = worker.take()
+
+    def renew() -> ca_pb2.IssueNodeCertificateResponse:
+        stub = CaStub(manager.channel(worker.credentials))
+        request = ca_pb2.RenewNodeCertificateRequest(csr_pem=identity.make_csr(worker.credentials.key_pem))
+        return stub.RenewNodeCertificate(request, timeout=5)
+
+    set_role(NodeRole.MANAGER)
+    wait_to_be_told(NodeRole.MANAGER)
+    second.become(renew(), worker.credentials.key_pem)
+    second.start()
+    try:
+        wait_for("two voters", lambda: sum(m.voter for m in manager.info().managers) == 2)
+        set_role(NodeRole.WORKER)
+        wait_to_be_told(NodeRole.WORKER)  # only once it is out of Raft, so that the quorum is never at stake
+        assert [m.node_id for m in manager.info().managers] == [manager.node_id]
+        assert renew().role == NodeRole.WORKER
+        assert second.process is not None
+        assert second.process.wait(20) == 0
+        second.process = None
+    finally:
+        second.stop()
+        print(second.log)
