@@ -30,12 +30,8 @@ class KeyValue:
         if payload.startswith(b"raise"):
             raise ValueError("the machine was asked to fail")
         self.applied += 1
-        self.keys = {**self.keys, payload[:24]: index} if len(self.keys) < 64 else self._grow(payload, index)
-        return index
-
-    def _grow(self, payload: bytes, index: int) -> dict[bytes, int]:
         self.keys[payload[:24]] = index
-        return self.keys
+        return index
 
     def snapshot(self) -> object:
         return self.applied, dict(self.keys)
