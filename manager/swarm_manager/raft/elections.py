@@ -53,15 +53,21 @@ class ElectionGate:
     def before_tick(self) -> None:
         """Before stock looks at its deadline: let it pass, or move it and ask."""
         core = self._core
-        if core.is_leader or core.election_deadline >= core.now():
+        if core.is_leader:
             return
         may = core.may_campaign()
+        if core.election_deadline >= core.now() and not (may and self._is_alone()):
+            return
         if may and (core.transfer_in_progress or self._won):
             self._won = False
             return
         core.election_deadline = core.now() + core.new_election_timeout()
         if may:
             self._ask()
+
+    def _is_alone(self) -> bool:
+        """Whether ours is the only vote: then there is nobody to wait for."""
+        return self._core.journal.membership.voters == {self._core.node_id}
 
     def _ask(self) -> None:
         core = self._core
