@@ -32,7 +32,7 @@ _UNIT_FILE = Path("/etc/systemd/system") / UNIT
 _SYSTEMD = Path("/run/systemd/system")
 _START_S = 20.0
 _STOP_S = 20.0
-_LOOK_AGAIN_S = 0.05
+_LOOK_AGAIN_S = 0.02
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 
@@ -120,19 +120,21 @@ class Daemon:
             return
         if _SYSTEMD.is_dir():
             self._start_unit()
+            _import_grpc()
             self._await(lambda: _unit_state() in ("failed", "inactive"), _journal_line)
         else:
             process = self._start_process()
+            _import_grpc()
             self._await(lambda: process.poll() is not None, self._log_line)
             self._mark.write_text(f"{process.pid}\n")
 
     def answers(self) -> bool:
         """Whether the daemon answers on its socket."""
-        import grpc
-        from swarm_api.node_pb2 import StatusRequest
-
         if not self.socket.exists():
             return False
+        import grpc  # only now: a daemon that is to be started imports its own meanwhile
+        from swarm_api.node_pb2 import StatusRequest
+
         try:
             with _channel(self.socket) as channel:
                 _stub(channel).Status(StatusRequest(), timeout=2.0)
@@ -223,6 +225,12 @@ class Daemon:
         self._mark.unlink(missing_ok=True)
         if ours == running and ours.isdecimal():
             _end_process(int(ours))
+
+
+def _import_grpc() -> None:
+    """Have ready what we shall need to talk to the daemon, while it starts on another processor."""
+    import grpc  # noqa: F401
+    import swarm_api.node_pb2_grpc  # noqa: F401
 
 
 def _channel(socket: Path) -> "grpc.Channel":
