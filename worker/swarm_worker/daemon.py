@@ -7,6 +7,9 @@ import signal
 import sys
 from pathlib import Path
 
+import swarm_worker.lean  # noqa: F401 - before structlog
+
+# isort: split
 import structlog
 
 from swarm_worker import config, logs
