@@ -267,5 +267,5 @@ class _Attempts:
             said = "it does not answer in time"
         return (
             f"The managers cannot serve the request within {self._budget_s:.0f} s: {self._endpoints[index].address} "
-            f"says: {said}; check with 'swarm-cli info' that a majority of the managers runs."
+            f"says: {said}; check with 'swarm-cli info' that a quorum (a majority of the managers) runs."
         )

@@ -22,7 +22,7 @@ from swarm_manager.api.peers import PeerChannels
 from swarm_manager.api.rules import Rule
 from swarm_manager.errors import JournalFullError, ManagerError, NotLeaderError, UnavailableError
 
-NO_LEADER_AFTER_S = 3.0
+NO_LEADER_AFTER_S = 2.5  # a client that gives up after 4 s must learn why
 _LOOK_S = 0.03  # how often it is looked who leads, while nobody does or an answer is awaited
 _FORWARD_TIMEOUT_S = 30.0  # of a caller who named no deadline
 _HASTY_MARGIN_S = 0.2  # answer this long before the caller's own deadline, so that it learns why

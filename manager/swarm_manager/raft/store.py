@@ -46,6 +46,9 @@ _log = structlog.get_logger("store")
 
 PROPOSE_TIMEOUT_S = 2.5
 READ_TIMEOUT_S = 2.0
+# A leader that has not been heard for this long is not one to pass calls on to: elections are long due, and pre-vote
+# keeps its name until another is elected.
+LEADER_SILENT_AFTER_S = 1.5
 _ENVELOPE_BYTES = 4096  # what an entry holds besides its largest object
 
 
@@ -186,7 +189,7 @@ class ReplicatedStore:
         }
         return RaftView(
             node_id=status.node_id,
-            leader_id=status.leader_id,
+            leader_id=status.leader_id if status.leader_silence_s < LEADER_SILENT_AFTER_S else "",
             leads=status.is_leader,
             term=status.term,
             commit_index=status.commit_index,
