@@ -11,7 +11,7 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.ssl_target_name_override", MANAGER_NAME),
     ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 2_000),  # in spite of its name: how long a connection may take
     ("grpc.max_reconnect_backoff_ms", 250),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # a whole set of assignments
     ("grpc.use_local_subchannel_pool", 1),
