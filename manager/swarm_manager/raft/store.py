@@ -49,6 +49,7 @@ READ_TIMEOUT_S = 2.0
 # A leader that has not been heard for this long is not one to pass calls on to: elections are long due, and pre-vote
 # keeps its name until another is elected.
 LEADER_SILENT_AFTER_S = 1.5
+_STATUS_TRIES = 500
 _ENVELOPE_BYTES = 4096  # what an entry holds besides its largest object
 
 
@@ -227,6 +228,10 @@ class ReplicatedStore:
     async def remove_member(self, node_id: str) -> None:
         """Take a manager out; when it returns, that is committed."""
         await _outcome(self._raft.remove_member(node_id))
+        for _ in range(_STATUS_TRIES):  # what `raft` shows follows at the end of the tick
+            if node_id not in self._raft.status().members:
+                return
+            await asyncio.sleep(0.001)
 
     async def transfer_leadership(self, to: str | None = None) -> None:
         """Hand over; when it returns, this manager does not lead any more."""
