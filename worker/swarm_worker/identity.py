@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from swarm_api.identity import ROLE_MANAGER, ROLE_WORKER, CertificateError, NodeCredentials
+from swarm_api.identity import ROLE_MANAGER, ROLE_WORKER, CertificateError, NodeCredentials, utc_now
 from swarm_api.types_pb2 import NodeRole
 
 from swarm_worker.errors import StateError
@@ -32,6 +32,16 @@ class NodeIdentity:
                 "restore it, or run 'swarm-cli leave --force' and join again."
             ) from error
         return NodeIdentity(store, replace(node, role=role), credentials)
+
+    def expiry_error(self) -> str:
+        """Why this node cannot come back by itself, when its certificate ended while it was away; else empty."""
+        end = self.credentials.identity().not_after
+        if utc_now() < end:
+            return ""
+        return (
+            f"This node's certificate ended at {end:%Y-%m-%d %H:%M} UTC, while the node was away: "
+            "run 'swarm-cli leave --force' on it and join it again."
+        )
 
     def manager_addresses(self) -> list[str]:
         """Where managers may answer: this node's own first, when it runs one."""

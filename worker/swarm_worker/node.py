@@ -41,10 +41,17 @@ class Node:
         self._changing = asyncio.Lock()
         self.member: Member | None = None
         self._running: asyncio.Task[None] | None = None
+        self._damage = ""  # why the identity on disk cannot be used
 
     def start(self) -> None:
-        """Go to work, if this machine is a node. StateError: what is on disk cannot be used."""
-        identity = NodeIdentity.load(self._store)
+        """Go to work, if this machine is a node. What is wrong with its identity is told by `status`."""
+        self._damage = ""
+        try:
+            identity = NodeIdentity.load(self._store)
+        except StateError as error:
+            self._damage = str(error)
+            log.error("this node cannot work", reason=self._damage)  # noqa: TRY400 - no traceback for people
+            return
         if identity is None:
             log.info("not part of a cluster: waiting for 'swarm-cli init' or 'swarm-cli join'")
         else:
@@ -64,7 +71,7 @@ class Node:
         """What this machine is and does at the moment."""
         member = self.member
         if member is None:
-            return StatusResponse()
+            return StatusResponse(last_error=self._damage)
         node = member.identity.node
         return StatusResponse(
             node_id=node.node_id,
@@ -76,7 +83,7 @@ class Node:
             engine_error=member.agent.description.engine_error,
             managers=node.managers,
             tasks=member.agent.task_count,
-            last_error=member.session.last_error,
+            last_error=member.identity.expiry_error() or member.session.last_error,
         )
 
     # ----------------------------------------------------------------------------------------- becoming
@@ -186,12 +193,13 @@ class Node:
         try:
             node = self._store.load_node()
         except StateError:
-            node = None
             if not force:
                 raise
+            node = None
         if node is None and not force:
             raise NodeStateError("This machine is not part of a cluster.")
         await asyncio.to_thread(self._store.forget_everything)
+        self._damage = ""
 
     async def _leave_raft(self, member: Member, *, force: bool) -> None:
         try:
