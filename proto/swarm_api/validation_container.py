@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from swarm_api.specs_pb2 import ContainerSpec
+from swarm_api.templates import TemplateError, sample
 from swarm_api.types_pb2 import FileTarget, HealthConfig, Mount
 from swarm_api.validation_words import duration_problems
 
@@ -24,6 +25,11 @@ _REALTIME_SIGNAL = re.compile(r"RTM(?:IN(?:\+\d{1,2})?|AX(?:-\d{1,2})?)")
 
 def container_problems(spec: ContainerSpec) -> Iterator[str]:
     """What is wrong with a container's spec, one sentence each."""
+    try:
+        spec = sample(spec)
+    except TemplateError as error:
+        yield f"{error}."
+        return
     yield from _image(spec.image)
     yield from _environment(spec)
     yield from _process(spec)
@@ -62,7 +68,7 @@ def _process(spec: ContainerSpec) -> Iterator[str]:
     yield from duration_problems("task.container", stop_grace_period=spec.stop_grace_period)
     if spec.dir and not spec.dir.startswith("/"):
         yield f"task.container.dir {spec.dir!r} is not an absolute path."
-    if spec.hostname and "{{" not in spec.hostname and not _HOSTNAME.fullmatch(spec.hostname):
+    if spec.hostname and not _HOSTNAME.fullmatch(spec.hostname):
         yield f"task.container.hostname {spec.hostname!r} is not a host name."
 
 

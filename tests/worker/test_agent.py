@@ -164,3 +164,22 @@ async def test_a_node_that_leaves_stops_reports_and_removes_all_and_takes_no_mor
         assert worker.engine.containers == {}
         assert {worker.state("t1"), worker.state("t2"), worker.state("t3")} == {TaskState.SHUTDOWN, 0}
         assert worker.network.log[-2:] == ["invalidate", "apply 0"]
+
+
+async def test_templates_say_what_they_stand_for_on_this_node(tmp_path: Path) -> None:
+    async with at_work(tmp_path) as worker:
+        task = make_task()
+        task.spec.container.env.append("NODE={{.Node.Hostname}} {{.Task.ID}}")
+        worker.told(task)
+        await until(lambda: worker.state() == TaskState.RUNNING)
+        assert list(worker.engine.orders[0].task.spec.container.env) == ["NODE=n1 t1"]
+        assert "{{" in worker.agent.assignments.tasks()["t1"].spec.container.env[0]  # as assigned
+
+
+async def test_a_template_nobody_knows_rejects_the_task(tmp_path: Path) -> None:
+    async with at_work(tmp_path) as worker:
+        task = make_task()
+        task.spec.container.env.append("NODE={{.Nodes}}")
+        worker.told(task)
+        await until(lambda: worker.state() == TaskState.REJECTED)
+        assert "{{.Nodes}} is no template" in worker.error()

@@ -59,7 +59,9 @@ class Agent:
         self._clock = clock
         self._network = network
         self._keeper = NetworkKeeper(network, self.assignments, self.post)
-        self._steps = Steps(runtime, network, files, self._content, node_id=node_id, cluster_id=cluster_id)
+        self._steps = Steps(
+            runtime, network, files, self._content, self._own_description, node_id=node_id, cluster_id=cluster_id
+        )
         self._alarms: dict[str, asyncio.TimerHandle] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._resyncing = False
@@ -246,6 +248,10 @@ class Agent:
             self.description = description
             self.news.set()
         self.described.set()
+
+    async def _own_description(self) -> NodeDescription:
+        await self.described.wait()
+        return self.description
 
     def _content(self, key: str) -> bytes:
         item = self.assignments.items[key]

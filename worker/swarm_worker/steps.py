@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import structlog
 from swarm_api.objects_pb2 import NodeDescription, Task
 from swarm_api.specs_pb2 import ContainerSpec
+from swarm_api.templates import TemplateError, expand_container, values_of
 
 from swarm_worker.core import effects
 from swarm_worker.core.events import Container, Event, Step, StepDeferred, StepDone, StepRefused
@@ -46,15 +47,17 @@ class Steps:
         addressing: Addressing,
         files: TaskFiles,
         content: Callable[[str], bytes],
+        node: Callable[[], Awaitable[NodeDescription]],
         *,
         node_id: str,
         cluster_id: str,
     ) -> None:
-        """`content` gives the bytes of a secret or config by its key."""
+        """`content` gives the bytes of a secret or config by its key, `node` what this node is."""
         self._runtime = runtime
         self._addressing = addressing
         self._files = files
         self._content = content
+        self._node = node
         self._node_id, self._cluster_id = node_id, cluster_id
         self._starts = ThreadPoolExecutor(STARTS_AT_ONCE, "start")
         self._stops = ThreadPoolExecutor(STOPS_AT_ONCE, "stop")
@@ -97,7 +100,8 @@ class Steps:
         for pool in (self._starts, self._stops, self._pulls):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _prepare(self, task: Task) -> Container:
+    async def _prepare(self, assigned: Task) -> Container:
+        task = filled_in(assigned, self._node_id, await self._node())
         spec = task.spec.container
         if spec.pull_policy == ContainerSpec.ALWAYS:
             await self._pull(spec.image)
@@ -139,6 +143,17 @@ class Steps:
 
     async def _on(self, pool: ThreadPoolExecutor, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, functools.partial(function, *args))
+
+
+def filled_in(task: Task, node_id: str, node: NodeDescription) -> Task:
+    """A copy of the task whose templates say what they stand for on this node; RefusedError for one that is none."""
+    filled = Task()
+    filled.CopyFrom(task)
+    try:
+        filled.spec.container.CopyFrom(expand_container(task.spec.container, values_of(task, node_id, node)))
+    except TemplateError as error:
+        raise RefusedError(f"{error}.") from error
+    return filled
 
 
 async def _answer(task_id: str, step: Step, work: Awaitable[Container | None]) -> Event:
