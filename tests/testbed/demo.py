@@ -67,6 +67,7 @@ class Answer:
     visits: int
     front: str
     worker: str
+    node: str  # as the worker knows it: the orchestrator told it, by a template in the compose file
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -168,12 +169,15 @@ def _ask_everywhere(testbed: Testbed, swarm: Swarm) -> list[Answer]:
     with _step("asking from every host through every host"):
         _wait_for_first_answer(swarm.hosts)
         answers = [answer for host in swarm.hosts for answer in _ask(host, swarm.hosts)]
-    _print_answers(answers, _places(swarm.hosts))
+    places = _places(swarm.hosts)
+    _print_answers(answers, places)
     counts = [answer.visits for answer in answers]
     rises = all(earlier < later for earlier, later in pairwise(counts))
     _expect(rises, f"the count goes up with every visit: {counts}")
     workers = {answer.worker for answer in answers}
     _expect(len(workers) > 1, f"several workers answer ({len(workers)} did)")
+    misplaced = [answer for answer in answers if answer.node != places.get(answer.worker)]
+    _expect(not misplaced, f"every worker names the node it is on: {misplaced}")
     return answers
 
 
@@ -232,7 +236,9 @@ def _ask(asker: Host, hosts: Sequence[Host]) -> list[Answer]:
         if "visits" not in told:
             raise DemoFailed(f"{asker.name} asked {told['address']} and got no count: {told.get('error')}")
         who = (asker.name, str(told["address"]))
-        answers.append(Answer(*who, int(str(told["visits"])), str(told["front"]), str(told["worker"])))
+        answers.append(
+            Answer(*who, int(str(told["visits"])), *(str(told.get(key)) for key in ("front", "worker", "node")))
+        )
     return answers
 
 
@@ -265,7 +271,7 @@ def _print_answers(answers: Sequence[Answer], places: dict[str, str]) -> None:
     line = "    {:<5} {:<20} {:<19} {:<19} {:>6}"
     print(line.format("FROM", "ASKED", "NGINX", "WORKER", "VISITS"))
     for answer in answers:
-        front, worker = (f"{name[:12]} {places.get(name, '?')}" for name in (answer.front, answer.worker))
+        front, worker = f"{answer.front[:12]} {places.get(answer.front, '?')}", f"{answer.worker[:12]} {answer.node}"
         print(line.format(answer.asker, answer.address, front, worker, answer.visits))
 
 
