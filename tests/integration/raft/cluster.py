@@ -162,6 +162,15 @@ class Cluster:
         member: MemberProcess = wait_for("a leader", ready, timeout_s)
         return member
 
+    def complete(self) -> MemberProcess:
+        """Wait until the leader hears from all that live; the leader."""
+        leader = self.leader()
+        wait_for(
+            "all members to answer the leader",
+            lambda: len(leader.ask("status")["responding"]) == len(self.living()) - 1,
+        )
+        return leader
+
     def converged(self, timeout_s: float = 20.0) -> None:
         """Wait until all living members have applied the same, up to the leader's last entry."""
 

@@ -100,6 +100,7 @@ class Console:
             "members": dict(status.members),
             "voters": sorted(status.voters),
             "connected": sorted(status.connected),
+            "responding": sorted(status.responding),
             "removed": status.removed,
             "disk_problem": status.disk_problem,
             "longest_tick_s": status.longest_tick_s,
