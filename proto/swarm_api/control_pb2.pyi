@@ -594,11 +594,14 @@ class ServiceProgress(_message.Message):
     RUNNING_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
     WAITING_FOR_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
     wanted: _builtins.int
     running: _builtins.int
     completed: _builtins.int
     waiting_for: _builtins.str
     """What the first task that is not running waits for; empty: nothing."""
+    failed: _builtins.int
+    """of a job: runs that failed and are not tried again"""
     def __init__(
         self,
         *,
@@ -606,10 +609,11 @@ class ServiceProgress(_message.Message):
         running: _builtins.int = ...,
         completed: _builtins.int = ...,
         waiting_for: _builtins.str = ...,
+        failed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "running", b"running", "waiting_for", b"waiting_for", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "failed", b"failed", "running", b"running", "waiting_for", b"waiting_for", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -686,18 +690,39 @@ Global___CreateServiceResponse: _TypeAlias = CreateServiceResponse  # noqa: Y015
 class UpdateServiceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Command:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CommandEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[UpdateServiceRequest._Command.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CHANGE: UpdateServiceRequest._Command.ValueType  # 0
+        PAUSE: UpdateServiceRequest._Command.ValueType  # 1
+        """ignore `spec`, hold the update or rollback that is under way"""
+        RESUME: UpdateServiceRequest._Command.ValueType  # 2
+        """ignore `spec`, let a paused one go on"""
+
+    class Command(_Command, metaclass=_CommandEnumTypeWrapper): ...
+    CHANGE: UpdateServiceRequest.Command.ValueType  # 0
+    PAUSE: UpdateServiceRequest.Command.ValueType  # 1
+    """ignore `spec`, hold the update or rollback that is under way"""
+    RESUME: UpdateServiceRequest.Command.ValueType  # 2
+    """ignore `spec`, let a paused one go on"""
+
     ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
     ROLLBACK_TO_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COMMAND_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     rollback: _builtins.bool
     """ignore `spec`, go back to the previous one"""
     rollback_to: _builtins.int
     """with rollback: a kept spec_version; 0: the previous"""
     request_id: _builtins.str
+    command: Global___UpdateServiceRequest.Command.ValueType
     @_builtins.property
     def version(self) -> _types_pb2.Version:
         """meta.version of the service the change was decided on"""
@@ -713,10 +738,11 @@ class UpdateServiceRequest(_message.Message):
         rollback: _builtins.bool = ...,
         rollback_to: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        command: Global___UpdateServiceRequest.Command.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "request_id", b"request_id", "rollback", b"rollback", "rollback_to", b"rollback_to", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "id", b"id", "request_id", b"request_id", "rollback", b"rollback", "rollback_to", b"rollback_to", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

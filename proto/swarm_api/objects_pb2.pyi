@@ -336,6 +336,7 @@ class TaskStatus(_message.Message):
     CONTAINER_FIELD_NUMBER: _builtins.int
     HOST_PORTS_FIELD_NUMBER: _builtins.int
     APPLIED_BY_FIELD_NUMBER: _builtins.int
+    RUNNING_SINCE_FIELD_NUMBER: _builtins.int
     state: _types_pb2.TaskState.ValueType
     message: _builtins.str
     """what happened"""
@@ -349,6 +350,10 @@ class TaskStatus(_message.Message):
     def container(self) -> Global___ContainerStatus: ...
     @_builtins.property
     def host_ports(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.PortConfig]: ...
+    @_builtins.property
+    def running_since(self) -> _timestamp_pb2.Timestamp:
+        """when RUNNING was first taken in; kept when the task ends"""
+
     def __init__(
         self,
         *,
@@ -359,10 +364,11 @@ class TaskStatus(_message.Message):
         container: Global___ContainerStatus | None = ...,
         host_ports: _abc.Iterable[_types_pb2.PortConfig] | None = ...,
         applied_by: _builtins.str = ...,
+        running_since: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "timestamp", b"timestamp"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "running_since", b"running_since", "timestamp", b"timestamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_by", b"applied_by", "container", b"container", "err", b"err", "host_ports", b"host_ports", "message", b"message", "state", b"state", "timestamp", b"timestamp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_by", b"applied_by", "container", b"container", "err", b"err", "host_ports", b"host_ports", "message", b"message", "running_since", b"running_since", "state", b"state", "timestamp", b"timestamp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -531,12 +537,17 @@ class UpdateStatus(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     COMPLETED_AT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    RESUMED_AT_FIELD_NUMBER: _builtins.int
     state: Global___UpdateStatus.State.ValueType
     message: _builtins.str
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def completed_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def resumed_at(self) -> _timestamp_pb2.Timestamp:
+        """failures before that have been seen, and do not count any more"""
+
     def __init__(
         self,
         *,
@@ -544,10 +555,11 @@ class UpdateStatus(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         completed_at: _timestamp_pb2.Timestamp | None = ...,
         message: _builtins.str = ...,
+        resumed_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "resumed_at", b"resumed_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "message", b"message", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "message", b"message", "resumed_at", b"resumed_at", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -560,6 +572,9 @@ class SpecRevision(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     REPLACED_AT_FIELD_NUMBER: _builtins.int
+    CHANGED_BY_FIELD_NUMBER: _builtins.int
+    changed_by: _builtins.str
+    """who gave the service this spec"""
     @_builtins.property
     def version(self) -> _types_pb2.Version: ...
     @_builtins.property
@@ -572,14 +587,116 @@ class SpecRevision(_message.Message):
         version: _types_pb2.Version | None = ...,
         spec: _specs_pb2.ServiceSpec | None = ...,
         replaced_at: _timestamp_pb2.Timestamp | None = ...,
+        changed_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["replaced_at", b"replaced_at", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["replaced_at", b"replaced_at", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_by", b"changed_by", "replaced_at", b"replaced_at", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SpecRevision: _TypeAlias = SpecRevision  # noqa: Y015
+
+@_typing.final
+class ScheduledRun(_message.Message):
+    """One time that a schedule said to run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Outcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ScheduledRun._Outcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        UNDER_WAY: ScheduledRun._Outcome.ValueType  # 0
+        COMPLETED: ScheduledRun._Outcome.ValueType  # 1
+        FAILED_RUN: ScheduledRun._Outcome.ValueType  # 2
+        """a task of it failed for good"""
+        REPLACED: ScheduledRun._Outcome.ValueType  # 3
+        """stopped because the next run began"""
+        SKIPPED: ScheduledRun._Outcome.ValueType  # 4
+        """not begun: the one before was still under way, or it was too late"""
+
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper): ...
+    UNDER_WAY: ScheduledRun.Outcome.ValueType  # 0
+    COMPLETED: ScheduledRun.Outcome.ValueType  # 1
+    FAILED_RUN: ScheduledRun.Outcome.ValueType  # 2
+    """a task of it failed for good"""
+    REPLACED: ScheduledRun.Outcome.ValueType  # 3
+    """stopped because the next run began"""
+    SKIPPED: ScheduledRun.Outcome.ValueType  # 4
+    """not begun: the one before was still under way, or it was too late"""
+
+    ITERATION_FIELD_NUMBER: _builtins.int
+    SCHEDULED_AT_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    iteration: _builtins.int
+    """job_iteration of its tasks; 0 when skipped"""
+    outcome: Global___ScheduledRun.Outcome.ValueType
+    message: _builtins.str
+    @_builtins.property
+    def scheduled_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        iteration: _builtins.int = ...,
+        scheduled_at: _timestamp_pb2.Timestamp | None = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        outcome: Global___ScheduledRun.Outcome.ValueType = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "scheduled_at", b"scheduled_at", "started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "iteration", b"iteration", "message", b"message", "outcome", b"outcome", "scheduled_at", b"scheduled_at", "started_at", b"started_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduledRun: _TypeAlias = ScheduledRun  # noqa: Y015
+
+@_typing.final
+class ScheduleStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    NEXT_RUN_AT_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
+    """why there is no next run; empty: there is one, or it is suspended"""
+    @_builtins.property
+    def schedule(self) -> _specs_pb2.CronSchedule:
+        """what `next_run_at` was worked out from"""
+
+    @_builtins.property
+    def next_run_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScheduledRun]:
+        """newest first, bounded"""
+
+    def __init__(
+        self,
+        *,
+        schedule: _specs_pb2.CronSchedule | None = ...,
+        next_run_at: _timestamp_pb2.Timestamp | None = ...,
+        runs: _abc.Iterable[Global___ScheduledRun] | None = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_run_at", b"next_run_at", "schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "next_run_at", b"next_run_at", "runs", b"runs", "schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleStatus: _TypeAlias = ScheduleStatus  # noqa: Y015
 
 @_typing.final
 class Service(_message.Message):
@@ -595,9 +712,13 @@ class Service(_message.Message):
     HISTORY_FIELD_NUMBER: _builtins.int
     JOB_ITERATION_FIELD_NUMBER: _builtins.int
     PENDING_DELETE_FIELD_NUMBER: _builtins.int
+    SPEC_CHANGED_BY_FIELD_NUMBER: _builtins.int
+    SCHEDULE_STATUS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     pending_delete: _builtins.bool
     """removed by the user, its tasks are still being stopped"""
+    spec_changed_by: _builtins.str
+    """who gave it its present spec: a person, a node, or "automatic rollback" """
     @_builtins.property
     def meta(self) -> _types_pb2.Meta: ...
     @_builtins.property
@@ -618,6 +739,8 @@ class Service(_message.Message):
 
     @_builtins.property
     def job_iteration(self) -> _types_pb2.Version: ...
+    @_builtins.property
+    def schedule_status(self) -> Global___ScheduleStatus: ...
     def __init__(
         self,
         *,
@@ -631,10 +754,12 @@ class Service(_message.Message):
         history: _abc.Iterable[Global___SpecRevision] | None = ...,
         job_iteration: _types_pb2.Version | None = ...,
         pending_delete: _builtins.bool = ...,
+        spec_changed_by: _builtins.str = ...,
+        schedule_status: Global___ScheduleStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "job_iteration", b"job_iteration", "meta", b"meta", "previous_spec", b"previous_spec", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "job_iteration", b"job_iteration", "meta", b"meta", "previous_spec", b"previous_spec", "schedule_status", b"schedule_status", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "history", b"history", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "history", b"history", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "schedule_status", b"schedule_status", "spec", b"spec", "spec_changed_by", b"spec_changed_by", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
