@@ -11,7 +11,7 @@ from swarm_manager.api.desk import Desk
 from swarm_manager.api.managers import api_address, refuse_losing_quorum
 from swarm_manager.api.writes import Edit, copy_of, write
 from swarm_manager.core.snapshot import Snapshot
-from swarm_manager.errors import DeniedError, NotFoundError, NotLeaderError, RefusedError
+from swarm_manager.errors import DeniedError, NotFoundError, RefusedError
 from swarm_manager.ports import Membership, Store
 
 
@@ -62,7 +62,7 @@ class MembershipRpcs(Desk, RaftMembershipServicer):
         await self._demote(request.node_id)
         if request.node_id == self._store.raft.node_id:
             await self._membership.transfer_leadership()
-            raise NotLeaderError("The leader handed over before it leaves; its successor takes it out.")
+            return RaftLeaveResponse()  # its successor sees in the state that it is to go, and takes it out
         if request.node_id in self._store.raft.members:
             await self._membership.remove_member(request.node_id)
         return RaftLeaveResponse()
