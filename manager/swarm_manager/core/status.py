@@ -59,7 +59,17 @@ def _merged(task: Task, status: TaskStatus, now: Timestamp) -> Task:
     new.status.CopyFrom(status)
     new.status.timestamp.CopyFrom(task.status.timestamp if same_state else now)
     new.status.applied_by = task.node_id
+    _keep_running_since(new.status, task.status, now)
     return task if new.status == task.status else new
+
+
+def _keep_running_since(new: TaskStatus, old: TaskStatus, now: Timestamp) -> None:
+    """When the task was first known to run: whatever a worker says of it, and also after the task's end."""
+    new.ClearField("running_since")
+    if old.HasField("running_since"):
+        new.running_since.CopyFrom(old.running_since)
+    elif new.state == RUNNING:
+        new.running_since.CopyFrom(now)
 
 
 # Nodes

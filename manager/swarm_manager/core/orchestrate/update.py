@@ -4,7 +4,11 @@ Where an update stands is read from the tasks: a slot is *outdated* until its ne
 then *busy* until that task runs and the delay has passed.  `Service.update_status` keeps only what tasks cannot tell:
 that an update is on, since when, and that it was paused or turned back.
 
-A failure is a slot in which a task of the present spec, made since the update began, failed or was rejected.
+A failure is a slot in which a task of the present spec, made since the update began, failed or was rejected before it
+ran, or within `monitor` of running.  What failed before a person resumed the update has been seen, and counts no more.
+
+Start first, a new task may find no room beside the old one (host ports, reservations).  Where it would fit were the old
+one gone, that slot goes stop first instead, and the update says so: it must not wait for what never happens.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,12 +23,14 @@ from swarm_api.types_pb2 import (
     FAILED,
     REJECTED,
     RUNNING,
+    SHUTDOWN,
     UpdateConfig,
 )
 
 from swarm_manager.core.draft import is_live
 from swarm_manager.core.orchestrate.healing import replace
 from swarm_manager.core.orchestrate.restart import earliest_start_ns
+from swarm_manager.core.orchestrate.room import waits_for_node, would_fit_without
 from swarm_manager.core.orchestrate.slots import Desk, Slot, created_ns
 from swarm_manager.core.scratch import copy_of
 from swarm_manager.core.times import duration_ns, ns, seconds_ns
@@ -35,6 +41,9 @@ _ROLLING_BACK = frozenset(
 _RUNNING = frozenset({UpdateStatus.UPDATING, UpdateStatus.ROLLBACK_STARTED})
 _PAUSED = frozenset({UpdateStatus.PAUSED, UpdateStatus.ROLLBACK_PAUSED})
 _FAILURES = frozenset({FAILED, REJECTED})
+
+#: Who changed the spec, where nobody did.
+AUTOMATIC_ROLLBACK = "automatic rollback"
 
 
 class Update:
@@ -50,6 +59,7 @@ class Update:
         outdated = [(slot, task) for slot, task in self._slots if self._is_outdated(task)]
         if not self._is_on(outdated) or self._stopped_by_failures():
             return
+        self._make_room()
         busy = sum(1 for slot, task in self._slots if self._is_busy(slot, task))
         room = (self._parallelism() or len(self._slots)) - busy
         for slot, task in sorted(outdated, key=lambda item: (item[1].status.state == RUNNING, item[0].key)):
@@ -101,6 +111,31 @@ class Update:
         replace(self._desk, slot, task, self._config.order)
         return True
 
+    def _make_room(self) -> None:
+        """Stops the old task of a slot whose new one waits for just the place that the old one takes.
+
+        Who asked for all at once did not ask to be without any: then it is one slot after the other.
+        """
+        pairs = [(slot, new, old) for slot, new in self._slots if (old := slot.tasks.get(new.replaces)) is not None]
+        pairs = [pair for pair in pairs if not self._is_outdated(pair[1]) and self._is_outdated(pair[2])]
+        giving_way = sum(1 for _, new, old in pairs if old.desired_state > RUNNING and new.status.state < RUNNING)
+        room = (self._parallelism() or 1) - giving_way
+        for slot, new, old in pairs:
+            if room <= 0:
+                return
+            if old.desired_state <= RUNNING and self._is_in_the_way(old, new):
+                self._give_way(slot, new, old)
+                room -= 1
+
+    def _is_in_the_way(self, old: Task, new: Task) -> bool:
+        return waits_for_node(new) and would_fit_without(self._desk.scratch, new, old)
+
+    def _give_way(self, slot: Slot, new: Task, old: Task) -> None:
+        place = f"slot {new.slot}" if new.slot else f"node {new.node_id}"
+        said = f"update in progress; {place} stops first, as its new task has no room beside the old one: "
+        self._set_status(self._status.state, said + new.status.err, keeps_on=True)
+        self._desk.desire(slot, old, SHUTDOWN)
+
     # Failures
 
     def _stopped_by_failures(self) -> bool:
@@ -122,12 +157,24 @@ class Update:
 
     def _failed_slots(self) -> Iterator[Task]:
         """The last failed task of each slot that counts as a failure of this update."""
-        since_ns = ns(self._status.started_at)
         for slot, _ in self._slots:
-            failed = [t for t in slot.tasks.values() if t.status.state in _FAILURES and created_ns(t) >= since_ns]
-            failed = [t for t in failed if not self._is_outdated(t)]
+            failed = [t for t in slot.tasks.values() if self._is_failure(t)]
             if failed:
                 yield max(failed, key=lambda t: ns(t.status.timestamp))
+
+    def _is_failure(self, task: Task) -> bool:
+        if task.status.state not in _FAILURES or created_ns(task) < ns(self._status.started_at):
+            return False
+        ended_ns = ns(task.status.timestamp)
+        if self._status.HasField("resumed_at") and ended_ns <= ns(self._status.resumed_at):
+            return False
+        if task.status.HasField("running_since") and ended_ns - ns(task.status.running_since) > self._monitor_ns():
+            return False
+        return not self._is_outdated(task)
+
+    def _monitor_ns(self) -> int:
+        config = self._config
+        return duration_ns(config.monitor) if config.HasField("monitor") else seconds_ns(UPDATE_MONITOR_S)
 
     def _can_roll_back(self) -> bool:
         return self._status.state == UpdateStatus.UPDATING and self._desk.service.HasField("previous_spec")
@@ -136,6 +183,7 @@ class Update:
         """Puts the previous spec back. The tasks follow when that is committed and has its version."""
         new = copy_of(self._desk.service)
         new.spec.CopyFrom(new.previous_spec)
+        new.spec_changed_by = AUTOMATIC_ROLLBACK
         self._desk.service = new
         self._set_status(UpdateStatus.ROLLBACK_STARTED, f"rolling back: {told}", begins=True)
 
@@ -145,18 +193,18 @@ class Update:
         """Completes the update when its tasks have run for as long as they are to be watched."""
         if any(is_live(task) and task.status.state < RUNNING for _, task in self._slots):
             return
-        config = self._config
-        monitor_ns = duration_ns(config.monitor) if config.HasField("monitor") else seconds_ns(UPDATE_MONITOR_S)
         started_ns = ns(self._status.started_at)
-        fresh = [ns(task.status.timestamp) for _, task in self._slots if created_ns(task) >= started_ns]
-        if fresh and self._desk.must_wait(max(fresh) + monitor_ns):
+        fresh = [_began_ns(task) for _, task in self._slots if created_ns(task) >= started_ns]
+        if fresh and self._desk.must_wait(max(fresh) + self._monitor_ns()):
             return
         if self._status.state == UpdateStatus.ROLLBACK_STARTED:
             self._set_status(UpdateStatus.ROLLBACK_COMPLETED, "rollback completed")
         else:
             self._set_status(UpdateStatus.COMPLETED, "update completed")
 
-    def _set_status(self, state: UpdateStatus.State.ValueType, message: str, *, begins: bool = False) -> None:
+    def _set_status(
+        self, state: UpdateStatus.State.ValueType, message: str, *, begins: bool = False, keeps_on: bool = False
+    ) -> None:
         new = copy_of(self._desk.service)
         status = new.update_status
         status.state = state
@@ -164,7 +212,13 @@ class Update:
         status.ClearField("completed_at")
         if begins:
             status.started_at.CopyFrom(self._desk.scratch.now)
-        elif state not in _PAUSED:
+            status.ClearField("resumed_at")
+        elif state not in _PAUSED and not keeps_on:
             status.completed_at.CopyFrom(self._desk.scratch.now)
         self._desk.service = new
         self._desk.scratch.put(SERVICE, new)
+
+
+def _began_ns(task: Task) -> int:
+    """Since when the task is watched."""
+    return ns(task.status.running_since) or ns(task.status.timestamp)
