@@ -144,6 +144,11 @@ class ControlStub:
                 request_serializer=swarm__api_dot_control__pb2.CreateSecretRequest.SerializeToString,
                 response_deserializer=swarm__api_dot_control__pb2.CreateSecretResponse.FromString,
                 _registered_method=True)
+        self.UpdateSecret = channel.unary_unary(
+                '/swarm.v1.Control/UpdateSecret',
+                request_serializer=swarm__api_dot_control__pb2.UpdateSecretRequest.SerializeToString,
+                response_deserializer=swarm__api_dot_control__pb2.UpdateSecretResponse.FromString,
+                _registered_method=True)
         self.RemoveSecret = channel.unary_unary(
                 '/swarm.v1.Control/RemoveSecret',
                 request_serializer=swarm__api_dot_control__pb2.RemoveRequest.SerializeToString,
@@ -163,6 +168,11 @@ class ControlStub:
                 '/swarm.v1.Control/CreateConfig',
                 request_serializer=swarm__api_dot_control__pb2.CreateConfigRequest.SerializeToString,
                 response_deserializer=swarm__api_dot_control__pb2.CreateConfigResponse.FromString,
+                _registered_method=True)
+        self.UpdateConfig = channel.unary_unary(
+                '/swarm.v1.Control/UpdateConfig',
+                request_serializer=swarm__api_dot_control__pb2.UpdateConfigRequest.SerializeToString,
+                response_deserializer=swarm__api_dot_control__pb2.UpdateConfigResponse.FromString,
                 _registered_method=True)
         self.RemoveConfig = channel.unary_unary(
                 '/swarm.v1.Control/RemoveConfig',
@@ -327,6 +337,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateSecret(self, request, context):
+        """Other data makes a new version under the same name, and replaces the tasks that use it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RemoveSecret(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -347,6 +364,13 @@ class ControlServicer:
 
     def CreateConfig(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateConfig(self, request, context):
+        """Other data makes a new version under the same name, and replaces the tasks that use it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -496,6 +520,11 @@ def add_ControlServicer_to_server(servicer, server):
                     request_deserializer=swarm__api_dot_control__pb2.CreateSecretRequest.FromString,
                     response_serializer=swarm__api_dot_control__pb2.CreateSecretResponse.SerializeToString,
             ),
+            'UpdateSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSecret,
+                    request_deserializer=swarm__api_dot_control__pb2.UpdateSecretRequest.FromString,
+                    response_serializer=swarm__api_dot_control__pb2.UpdateSecretResponse.SerializeToString,
+            ),
             'RemoveSecret': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveSecret,
                     request_deserializer=swarm__api_dot_control__pb2.RemoveRequest.FromString,
@@ -515,6 +544,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.CreateConfig,
                     request_deserializer=swarm__api_dot_control__pb2.CreateConfigRequest.FromString,
                     response_serializer=swarm__api_dot_control__pb2.CreateConfigResponse.SerializeToString,
+            ),
+            'UpdateConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateConfig,
+                    request_deserializer=swarm__api_dot_control__pb2.UpdateConfigRequest.FromString,
+                    response_serializer=swarm__api_dot_control__pb2.UpdateConfigResponse.SerializeToString,
             ),
             'RemoveConfig': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveConfig,
@@ -1147,6 +1181,33 @@ class Control:
             _registered_method=True)
 
     @staticmethod
+    def UpdateSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Control/UpdateSecret',
+            swarm__api_dot_control__pb2.UpdateSecretRequest.SerializeToString,
+            swarm__api_dot_control__pb2.UpdateSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RemoveSecret(request,
             target,
             options=(),
@@ -1244,6 +1305,33 @@ class Control:
             '/swarm.v1.Control/CreateConfig',
             swarm__api_dot_control__pb2.CreateConfigRequest.SerializeToString,
             swarm__api_dot_control__pb2.CreateConfigResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Control/UpdateConfig',
+            swarm__api_dot_control__pb2.UpdateConfigRequest.SerializeToString,
+            swarm__api_dot_control__pb2.UpdateConfigResponse.FromString,
             options,
             channel_credentials,
             insecure,

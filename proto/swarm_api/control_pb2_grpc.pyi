@@ -60,10 +60,14 @@ class ControlStub:
     ListSecrets: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListRequest, _control_pb2.ListSecretsResponse]
     GetSecret: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetRequest, _control_pb2.GetSecretResponse]
     CreateSecret: _grpc.UnaryUnaryMultiCallable[_control_pb2.CreateSecretRequest, _control_pb2.CreateSecretResponse]
+    UpdateSecret: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateSecretRequest, _control_pb2.UpdateSecretResponse]
+    """Other data makes a new version under the same name, and replaces the tasks that use it."""
     RemoveSecret: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveRequest, _control_pb2.RemoveResponse]
     ListConfigs: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListRequest, _control_pb2.ListConfigsResponse]
     GetConfig: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetRequest, _control_pb2.GetConfigResponse]
     CreateConfig: _grpc.UnaryUnaryMultiCallable[_control_pb2.CreateConfigRequest, _control_pb2.CreateConfigResponse]
+    UpdateConfig: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateConfigRequest, _control_pb2.UpdateConfigResponse]
+    """Other data makes a new version under the same name, and replaces the tasks that use it."""
     RemoveConfig: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveRequest, _control_pb2.RemoveResponse]
     ListStacks: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListRequest, _control_pb2.ListStacksResponse]
     DeployStack: _grpc.UnaryUnaryMultiCallable[_control_pb2.DeployStackRequest, _control_pb2.DeployStackResponse]
@@ -98,10 +102,14 @@ class ControlAsyncStub(ControlStub):
     ListSecrets: _aio.UnaryUnaryMultiCallable[_control_pb2.ListRequest, _control_pb2.ListSecretsResponse]  # type: ignore[assignment]
     GetSecret: _aio.UnaryUnaryMultiCallable[_control_pb2.GetRequest, _control_pb2.GetSecretResponse]  # type: ignore[assignment]
     CreateSecret: _aio.UnaryUnaryMultiCallable[_control_pb2.CreateSecretRequest, _control_pb2.CreateSecretResponse]  # type: ignore[assignment]
+    UpdateSecret: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateSecretRequest, _control_pb2.UpdateSecretResponse]  # type: ignore[assignment]
+    """Other data makes a new version under the same name, and replaces the tasks that use it."""
     RemoveSecret: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveRequest, _control_pb2.RemoveResponse]  # type: ignore[assignment]
     ListConfigs: _aio.UnaryUnaryMultiCallable[_control_pb2.ListRequest, _control_pb2.ListConfigsResponse]  # type: ignore[assignment]
     GetConfig: _aio.UnaryUnaryMultiCallable[_control_pb2.GetRequest, _control_pb2.GetConfigResponse]  # type: ignore[assignment]
     CreateConfig: _aio.UnaryUnaryMultiCallable[_control_pb2.CreateConfigRequest, _control_pb2.CreateConfigResponse]  # type: ignore[assignment]
+    UpdateConfig: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateConfigRequest, _control_pb2.UpdateConfigResponse]  # type: ignore[assignment]
+    """Other data makes a new version under the same name, and replaces the tasks that use it."""
     RemoveConfig: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveRequest, _control_pb2.RemoveResponse]  # type: ignore[assignment]
     ListStacks: _aio.UnaryUnaryMultiCallable[_control_pb2.ListRequest, _control_pb2.ListStacksResponse]  # type: ignore[assignment]
     DeployStack: _aio.UnaryUnaryMultiCallable[_control_pb2.DeployStackRequest, _control_pb2.DeployStackResponse]  # type: ignore[assignment]
@@ -267,6 +275,14 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_control_pb2.CreateSecretResponse, _abc.Awaitable[_control_pb2.CreateSecretResponse]]: ...
 
     @_abc_1.abstractmethod
+    def UpdateSecret(
+        self,
+        request: _control_pb2.UpdateSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.UpdateSecretResponse, _abc.Awaitable[_control_pb2.UpdateSecretResponse]]:
+        """Other data makes a new version under the same name, and replaces the tasks that use it."""
+
+    @_abc_1.abstractmethod
     def RemoveSecret(
         self,
         request: _control_pb2.RemoveRequest,
@@ -293,6 +309,14 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.CreateConfigRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.CreateConfigResponse, _abc.Awaitable[_control_pb2.CreateConfigResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def UpdateConfig(
+        self,
+        request: _control_pb2.UpdateConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.UpdateConfigResponse, _abc.Awaitable[_control_pb2.UpdateConfigResponse]]:
+        """Other data makes a new version under the same name, and replaces the tasks that use it."""
 
     @_abc_1.abstractmethod
     def RemoveConfig(

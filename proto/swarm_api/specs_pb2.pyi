@@ -332,6 +332,10 @@ class ContainerSpec(_message.Message):
     PULL_POLICY_FIELD_NUMBER: _builtins.int
     MEMORY_SWAP_BYTES_FIELD_NUMBER: _builtins.int
     MEMORY_SWAPPINESS_FIELD_NUMBER: _builtins.int
+    CPU_SHARES_FIELD_NUMBER: _builtins.int
+    CPUSET_CPUS_FIELD_NUMBER: _builtins.int
+    DEVICE_CGROUP_RULES_FIELD_NUMBER: _builtins.int
+    CGROUP_PARENT_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     hostname: _builtins.str
     dir: _builtins.str
@@ -356,6 +360,11 @@ class ContainerSpec(_message.Message):
     pull_policy: Global___ContainerSpec.PullPolicy.ValueType
     memory_swap_bytes: _builtins.int
     memory_swappiness: _builtins.int
+    cpu_shares: _builtins.int
+    """weight against other containers; 0: the engine's"""
+    cpuset_cpus: _builtins.str
+    """"0-3,7" """
+    cgroup_parent: _builtins.str
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -408,6 +417,10 @@ class ContainerSpec(_message.Message):
     def storage_opt(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def device_cgroup_rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"c 1:3 rwm" """
+
     def __init__(
         self,
         *,
@@ -456,10 +469,14 @@ class ContainerSpec(_message.Message):
         pull_policy: Global___ContainerSpec.PullPolicy.ValueType = ...,
         memory_swap_bytes: _builtins.int = ...,
         memory_swappiness: _builtins.int | None = ...,
+        cpu_shares: _builtins.int = ...,
+        cpuset_cpus: _builtins.str = ...,
+        device_cgroup_rules: _abc.Iterable[_builtins.str] | None = ...,
+        cgroup_parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_init", b"_init", "_memory_swappiness", b"_memory_swappiness", "dns_config", b"dns_config", "healthcheck", b"healthcheck", "init", b"init", "memory_swappiness", b"memory_swappiness", "stop_grace_period", b"stop_grace_period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_init", b"_init", "_memory_swappiness", b"_memory_swappiness", "annotations", b"annotations", "args", b"args", "cap_add", b"cap_add", "cap_drop", b"cap_drop", "cgroupns_mode", b"cgroupns_mode", "command", b"command", "configs", b"configs", "device_requests", b"device_requests", "devices", b"devices", "dir", b"dir", "dns_config", b"dns_config", "domainname", b"domainname", "env", b"env", "groups", b"groups", "healthcheck", b"healthcheck", "hostname", b"hostname", "hosts", b"hosts", "image", b"image", "init", b"init", "ipc_mode", b"ipc_mode", "isolation", b"isolation", "labels", b"labels", "memory_swap_bytes", b"memory_swap_bytes", "memory_swappiness", b"memory_swappiness", "mounts", b"mounts", "oom_kill_disable", b"oom_kill_disable", "oom_score_adj", b"oom_score_adj", "open_stdin", b"open_stdin", "pid_mode", b"pid_mode", "privileged", b"privileged", "pull_policy", b"pull_policy", "read_only", b"read_only", "runtime", b"runtime", "secrets", b"secrets", "security_opt", b"security_opt", "shm_size_bytes", b"shm_size_bytes", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "storage_opt", b"storage_opt", "sysctls", b"sysctls", "tty", b"tty", "ulimits", b"ulimits", "user", b"user", "userns_mode", b"userns_mode", "uts_mode", b"uts_mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_init", b"_init", "_memory_swappiness", b"_memory_swappiness", "annotations", b"annotations", "args", b"args", "cap_add", b"cap_add", "cap_drop", b"cap_drop", "cgroup_parent", b"cgroup_parent", "cgroupns_mode", b"cgroupns_mode", "command", b"command", "configs", b"configs", "cpu_shares", b"cpu_shares", "cpuset_cpus", b"cpuset_cpus", "device_cgroup_rules", b"device_cgroup_rules", "device_requests", b"device_requests", "devices", b"devices", "dir", b"dir", "dns_config", b"dns_config", "domainname", b"domainname", "env", b"env", "groups", b"groups", "healthcheck", b"healthcheck", "hostname", b"hostname", "hosts", b"hosts", "image", b"image", "init", b"init", "ipc_mode", b"ipc_mode", "isolation", b"isolation", "labels", b"labels", "memory_swap_bytes", b"memory_swap_bytes", "memory_swappiness", b"memory_swappiness", "mounts", b"mounts", "oom_kill_disable", b"oom_kill_disable", "oom_score_adj", b"oom_score_adj", "open_stdin", b"open_stdin", "pid_mode", b"pid_mode", "privileged", b"privileged", "pull_policy", b"pull_policy", "read_only", b"read_only", "runtime", b"runtime", "secrets", b"secrets", "security_opt", b"security_opt", "shm_size_bytes", b"shm_size_bytes", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "storage_opt", b"storage_opt", "sysctls", b"sysctls", "tty", b"tty", "ulimits", b"ulimits", "user", b"user", "userns_mode", b"userns_mode", "uts_mode", b"uts_mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__init: _TypeAlias = _typing.Literal["init"]  # noqa: Y015
     _WhichOneofArgType__init: _TypeAlias = _typing.Literal["_init", b"_init"]  # noqa: Y015

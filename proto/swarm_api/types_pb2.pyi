@@ -510,6 +510,7 @@ class PortConfig(_message.Message):
     TARGET_PORT_FIELD_NUMBER: _builtins.int
     PUBLISHED_PORT_FIELD_NUMBER: _builtins.int
     PUBLISH_MODE_FIELD_NUMBER: _builtins.int
+    HOST_IP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     protocol: Global___PortConfig.Protocol.ValueType
     target_port: _builtins.int
@@ -517,6 +518,8 @@ class PortConfig(_message.Message):
     published_port: _builtins.int
     """on the nodes; 0: chosen by the allocator"""
     publish_mode: Global___PortConfig.PublishMode.ValueType
+    host_ip: _builtins.str
+    """mode HOST only: the node's address it answers on; empty: all of them"""
     def __init__(
         self,
         *,
@@ -525,10 +528,11 @@ class PortConfig(_message.Message):
         target_port: _builtins.int = ...,
         published_port: _builtins.int = ...,
         publish_mode: Global___PortConfig.PublishMode.ValueType = ...,
+        host_ip: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "protocol", b"protocol", "publish_mode", b"publish_mode", "published_port", b"published_port", "target_port", b"target_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host_ip", b"host_ip", "name", b"name", "protocol", b"protocol", "publish_mode", b"publish_mode", "published_port", b"published_port", "target_port", b"target_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
