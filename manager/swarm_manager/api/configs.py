@@ -11,6 +11,8 @@ from swarm_api.control_pb2 import (
     ListRequest,
     RemoveRequest,
     RemoveResponse,
+    UpdateConfigRequest,
+    UpdateConfigResponse,
 )
 from swarm_api.ids import new_id
 from swarm_api.objects_pb2 import Config, ObjectKind
@@ -18,12 +20,13 @@ from swarm_api.objects_pb2 import Config, ObjectKind
 from swarm_manager.api.desk import Desk
 from swarm_manager.api.lookup import find, select
 from swarm_manager.api.references import refuse_in_use, refuse_taken_name, users_of_config
+from swarm_manager.api.versions import renewed, versions_of, wanted_spec
 from swarm_manager.api.writes import Edit, check_spec, write
 from swarm_manager.core.snapshot import Snapshot
 
 
 class ConfigRpcs(Desk):
-    """ListConfigs, GetConfig, CreateConfig, RemoveConfig."""
+    """ListConfigs, GetConfig, CreateConfig, UpdateConfig, RemoveConfig."""
 
     async def ListConfigs(self, request: ListRequest, context: Any) -> ListConfigsResponse:  # noqa: N802, ARG002 - gRPC's
         """All configs."""
@@ -47,13 +50,32 @@ class ConfigRpcs(Desk):
 
         return await write(self._store, request.request_id, CreateConfigResponse, decide)
 
+    async def UpdateConfig(self, request: UpdateConfigRequest, context: Any) -> UpdateConfigResponse:  # noqa: N802, ARG002 - gRPC's
+        """Give a config other data or labels; other data replaces the tasks that use it."""
+
+        def decide(snapshot: Snapshot, edit: Edit) -> UpdateConfigResponse:
+            existing = find(snapshot, ObjectKind.CONFIG, request.id, Config)
+            spec = wanted_spec(existing, request.spec)
+            if spec == existing.spec:
+                return UpdateConfigResponse(config=existing)
+            renewal = renewed(snapshot, existing, spec)
+            renewal.record(edit, snapshot)
+            for service in renewal.users:
+                edit.update(service)
+            return UpdateConfigResponse(config=renewal.current, service_ids=[s.id for s in renewal.users])
+
+        return await write(self._store, request.request_id, UpdateConfigResponse, decide)
+
     async def RemoveConfig(self, request: RemoveRequest, context: Any) -> RemoveResponse:  # noqa: N802, ARG002 - gRPC's
         """Forget a config that no service uses."""
 
         def decide(snapshot: Snapshot, edit: Edit) -> RemoveResponse:
             config = find(snapshot, ObjectKind.CONFIG, request.id, Config)
-            refuse_in_use(f"config {config.spec.annotations.name}", users_of_config(snapshot, config.id))
-            edit.delete(config)
+            versions = [config, *versions_of(snapshot, config)]
+            users = [user for version in versions for user in users_of_config(snapshot, version.id)]
+            refuse_in_use(f"config {config.spec.annotations.name}", users)
+            for version in versions:
+                edit.delete(version)
             return RemoveResponse(id=config.id)
 
         return await write(self._store, request.request_id, RemoveResponse, decide)

@@ -5,7 +5,7 @@ request is decided on one draft, in which services already see the networks, sec
 that a file is accepted or refused as a whole.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from swarm_api.control_pb2 import (
@@ -24,14 +24,16 @@ from swarm_api.objects_pb2 import Config, Network, ObjectKind, Secret, Service, 
 from swarm_api.specs_pb2 import ConfigSpec, NetworkSpec, SecretSpec, ServiceSpec
 
 from swarm_manager.api import networks, services
+from swarm_manager.api.auth import caller_name
 from swarm_manager.api.desk import Desk
 from swarm_manager.api.lookup import find, select
 from swarm_manager.api.references import users_of_config, users_of_network, users_of_secret
 from swarm_manager.api.service_checks import settle
+from swarm_manager.api.versions import Renewal, renewed
 from swarm_manager.api.writes import Edit, check_spec, copy_of, write
 from swarm_manager.core.draft import Draft
 from swarm_manager.core.kinds import KINDS, Stored
-from swarm_manager.core.snapshot import Snapshot, View
+from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.errors import AlreadyExistsError, BadRequestError, RefusedError
 
 
@@ -97,7 +99,7 @@ class Deployment:
         self._edit = edit
         self._request = request
         self._changes: list[StackChange] = []
-        self._restart: set[str] = set()  # services that use a secret or config whose data changes
+        self._following: dict[str, Service] = {}  # not in the request, but use a secret or config whose data changes
 
     def run(self) -> DeployStackResponse:
         """Decide all of it; raises ManagerError when any part cannot be."""
@@ -106,13 +108,16 @@ class Deployment:
         for network in request.networks:
             self._network(self._labelled(network))
         for secret in request.secrets:
-            self._file(ObjectKind.SECRET, self._labelled(secret), users_of_secret)
+            self._file(ObjectKind.SECRET, self._labelled(secret))
         for config in request.configs:
-            self._file(ObjectKind.CONFIG, self._labelled(config), users_of_config)
+            self._file(ObjectKind.CONFIG, self._labelled(config))
         for service in request.services:
             self._service(self._labelled(service))
         if request.prune:
             self._prune()
+        for follower in self._following.values():
+            self._edit.update(follower)
+            self._note(ObjectKind.SERVICE, follower, StackChange.UPDATED)
         return DeployStackResponse(stack_id=stack_id, changes=self._changes)
 
     def _stack(self) -> str:
@@ -162,7 +167,7 @@ class Deployment:
                 f"{self._request.name} and deploy it anew, or give the network another name."
             )
 
-    def _file(self, kind: int, spec: SecretSpec | ConfigSpec, users: Callable[[View, str], list[Service]]) -> None:
+    def _file(self, kind: int, spec: SecretSpec | ConfigSpec) -> None:
         check_spec(spec)
         existing = self._existing(kind, spec)
         if existing is None:
@@ -170,31 +175,42 @@ class Deployment:
         elif existing.spec == spec:
             self._note(kind, existing, StackChange.UNCHANGED)
         else:
-            self._restart |= {service.id for service in users(self._view, existing.id)}
-            changed = copy_of(existing)
-            changed.spec.CopyFrom(spec)
-            self._update(kind, changed)
+            self._renew(kind, renewed(self._view, existing, spec))
+
+    def _renew(self, kind: int, renewal: Renewal[Any]) -> None:
+        """The request's own services find the new version by its name; the others are changed here."""
+        renewal.record(self._edit, self._view)
+        if renewal.replaced is not None:
+            self._view.put(kind, renewal.replaced)
+        self._view.put(kind, renewal.current)
+        self._note(kind, renewal.current, StackChange.UPDATED)
+        requested = {spec.annotations.name for spec in self._request.services}
+        for user in renewal.users:
+            if user.spec.annotations.name not in requested:
+                self._following[user.id] = user
+                self._view.put(ObjectKind.SERVICE, user)
 
     def _service(self, spec: ServiceSpec) -> None:
         existing: Service | None = self._existing(ObjectKind.SERVICE, spec)
         if existing is None:
-            self._create(ObjectKind.SERVICE, Service(id=new_id(), spec=settle(self._view, spec)))
+            made = Service(id=new_id(), spec=settle(self._view, spec), spec_changed_by=caller_name())
+            self._create(ObjectKind.SERVICE, made)
             return
         # The restarts asked for by hand stay counted: a deploy that changes nothing restarts nothing.
         spec.task.force_update = max(spec.task.force_update, existing.spec.task.force_update)
-        if existing.id in self._restart:
-            spec.task.force_update += 1
         changed = copy_of(existing)
         changed.spec.CopyFrom(settle(self._view, spec, existing))
         if changed.spec == existing.spec:
             self._note(ObjectKind.SERVICE, existing, StackChange.UNCHANGED)
         else:
+            changed.spec_changed_by = caller_name()
             self._update(ObjectKind.SERVICE, changed)
 
     def _prune(self) -> None:
         kept = {spec.annotations.name for spec in self._request.services}
         for service in members(list(self._view.services.values()), self._request.name):
             if service.spec.annotations.name not in kept:
+                self._following.pop(service.id, None)
                 self._edit.update(services.leaving(service))
                 self._note(ObjectKind.SERVICE, service, StackChange.REMOVED)
 
