@@ -156,16 +156,14 @@ class Convergences:
         if status.state in (UpdateStatus.PAUSED, UpdateStatus.ROLLBACK_PAUSED):
             raise UpdateStoppedError(
                 f"The update of {name} is paused: {status.message}; see 'swarm-cli service ps {name}', then "
-                f"update it again or 'swarm-cli service rollback {name}'."
+                f"update it again, 'swarm-cli service resume {name}' or 'swarm-cli service rollback {name}'."
             )
 
 
 def _not_converged(standing: Sequence[Convergence], timeout_s: float) -> NotConvergedError:
     missing = "; ".join(str(one) for one in standing if not one.done)
     missing = missing or "all run, but not for long enough"
-    return NotConvergedError(
-        f"Not converged within {timeout_s:g} s (it goes on in the background): {missing}."
-    )
+    return NotConvergedError(f"Not converged within {timeout_s:g} s (it goes on in the background): {missing}.")
 
 
 class _Bell:

@@ -68,8 +68,13 @@ class Services(_Noun):
         request = api.UpdateServiceRequest(id=service.id, version=service.meta.version, spec=spec, request_id=new_id())
         return self._connection.call(lambda stub: stub.UpdateService, request).service
 
-    def edit(self, name: str, change: Callable[[ServiceSpec], None]) -> Service:
-        """Read, change and write a service; again when somebody else was faster, so `change` may run twice."""
+    def edit(self, name: str, change: Callable[[ServiceSpec], None], *, if_version: int = 0) -> Service:
+        """Read, change and write a service; again when somebody else was faster, so `change` may run twice.
+
+        With `if_version`, a spec_version, only when nobody changed the spec since; ConflictError says who changed what.
+        """
+        if if_version:
+            return self._edit_at(name, change, if_version)
         for attempt in range(_EDIT_ATTEMPTS):
             service = self.get(name)
             spec = ServiceSpec()
@@ -81,6 +86,26 @@ class Services(_Noun):
                 if attempt == _EDIT_ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
+
+    def _edit_at(self, name: str, change: Callable[[ServiceSpec], None], version: int) -> Service:
+        service = self.get(name)
+        spec = ServiceSpec()
+        spec.CopyFrom(service.spec)
+        change(spec)
+        service.meta.version.index = version
+        return self.update(service, spec)
+
+    def pause(self, name: str) -> Service:
+        """Hold the update or rollback that is under way."""
+        return self._command(name, api.UpdateServiceRequest.PAUSE)
+
+    def resume(self, name: str) -> Service:
+        """Let a paused update or rollback go on."""
+        return self._command(name, api.UpdateServiceRequest.RESUME)
+
+    def _command(self, name: str, command: api.UpdateServiceRequest.Command.ValueType) -> Service:
+        request = api.UpdateServiceRequest(id=name, command=command, request_id=new_id())
+        return self._connection.call(lambda stub: stub.UpdateService, request).service
 
     def scale(self, name: str, replicas: int) -> Service:
         """Set how many tasks a replicated service has; ValueError for a service of another mode."""

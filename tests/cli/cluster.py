@@ -17,7 +17,19 @@ from swarm_api import control_pb2 as api
 from swarm_api.control_pb2_grpc import ControlServicer, add_ControlServicer_to_server
 from swarm_api.ids import base36
 from swarm_api.naming import STACK_LABEL
-from swarm_api.objects_pb2 import Config, Network, Node, Object, ObjectKind, Secret, Service, Stack, Task
+from swarm_api.objects_pb2 import (
+    Config,
+    Network,
+    Node,
+    Object,
+    ObjectKind,
+    Secret,
+    Service,
+    SpecRevision,
+    Stack,
+    Task,
+    UpdateStatus,
+)
 from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.types_pb2 import TaskState
 
@@ -206,17 +218,34 @@ class FakeCluster(ControlServicer):
         with self._lock:
             service = Service()
             service.CopyFrom(self._find("service", request.id, context))
+            if request.command:
+                pauses = request.command == api.UpdateServiceRequest.PAUSE
+                service.update_status.state = UpdateStatus.PAUSED if pauses else UpdateStatus.UPDATING
+                service.update_status.message = "update paused by eve" if pauses else "update resumed by eve"
+                return api.UpdateServiceResponse(service=self.put("service", service))
             if service.meta.version.index != request.version.index:
                 context.abort(grpc.StatusCode.ABORTED, "The service changed since it was read.")
             wanted = ServiceSpec()
-            wanted.CopyFrom(service.previous_spec if request.rollback else request.spec)
+            wanted.CopyFrom(self._rolled_back(service, request.rollback_to) if request.rollback else request.spec)
+            kept = SpecRevision(version=service.spec_version, spec=service.spec, changed_by=service.spec_changed_by)
+            kept.replaced_at.seconds = 1_700_000_001 + self.index
+            kept_all = [kept, *service.history]
+            del service.history[:]
+            service.history.extend(kept_all)
             service.previous_spec.CopyFrom(service.spec)
             service.spec.CopyFrom(wanted)
             service.spec_version.index = self.index + 1
+            service.spec_changed_by = "eve"
             self.put("service", service)
         if self.runs_services:
             self.run(service)
         return api.UpdateServiceResponse(service=service)
+
+    @staticmethod
+    def _rolled_back(service: Service, version: int) -> ServiceSpec:
+        if not version:
+            return service.previous_spec
+        return next(revision.spec for revision in service.history if revision.version.index == version)
 
     def RemoveService(self, request: Any, context: grpc.ServicerContext) -> api.RemoveResponse:
         return self._remove("service", request, context)

@@ -199,7 +199,8 @@ def test_json_is_one_document_with_the_apis_names(cluster: FakeCluster, swarm: R
     service_id = cluster.service("web").id
     listed = json.loads(swarm("service", "ls", "--format", "json").out)
     assert listed["services"][0]["spec"]["annotations"]["name"] == "web"
-    assert listed["progress"][service_id] == {"wanted": 1, "running": 1, "completed": 0, "waiting_for": ""}
+    counts = {"wanted": 1, "running": 1, "completed": 0, "failed": 0}
+    assert listed["progress"][service_id] == {**counts, "waiting_for": ""}
     assert json.loads(swarm("--format", "json", "service", "inspect", "web").out)["id"] == service_id
     assert json.loads(swarm("service", "ps", "web", "--format", "json").out)["tasks"][0]["status"]["state"] == "RUNNING"
 
@@ -227,3 +228,62 @@ def test_an_update_that_pauses_fails_with_its_reason(cluster: FakeCluster, swarm
     cluster.put("service", paused)
     done = swarm("service", "update", "web", "--env-add", "A=1")
     assert (done.code, "is paused: web.1 exited with 1" in done.err) == (1, True)
+
+
+def test_history_names_each_version_and_what_it_changed(cluster: FakeCluster, swarm: Run) -> None:
+    swarm("service", "create", "-d", "--name", "web", "nginx:1")
+    swarm("service", "update", "-d", "web", "--image", "nginx:2")
+    swarm("service", "update", "-d", "web", "--replicas", "3")
+    first, second, present = sorted(
+        [revision.version.index for revision in cluster.service("web").history]
+        + [cluster.service("web").spec_version.index]
+    )
+    lines = [line.split() for line in swarm("service", "history", "web").out.splitlines()]
+    assert [(line[0], line[-1]) for line in lines[1:]] == [
+        (str(present), "replicated.replicas"),
+        (str(second), "task.container.image"),
+        (str(first), "created"),
+    ]
+    listed = json.loads(swarm("service", "history", "web", "--format", "json").out)
+    assert [one["spec"]["task"]["container"]["image"] for one in listed] == ["nginx:2", "nginx:2", "nginx:1"]
+    assert listed[0]["changed_by"] == "eve"
+
+
+def test_rollback_to_a_kept_version(cluster: FakeCluster, swarm: Run) -> None:
+    swarm("service", "create", "-d", "--name", "web", "nginx:1")
+    first = cluster.service("web").spec_version.index
+    swarm("service", "update", "-d", "web", "--image", "nginx:2")
+    swarm("service", "update", "-d", "web", "--image", "nginx:3")
+    assert swarm("service", "rollback", "-d", "web", "--to", str(first)).code == 0
+    assert last(cluster, UpdateServiceRequest).rollback_to == first  # type: ignore[attr-defined]
+    assert cluster.service("web").spec.task.container.image == "nginx:1"
+
+
+def test_pause_and_resume_name_the_service_and_ls_shows_it(cluster: FakeCluster, swarm: Run) -> None:
+    swarm("service", "create", "-d", "--name", "web", "nginx:1")
+    assert swarm("service", "pause", "web").out == "web\n"
+    assert last(cluster, UpdateServiceRequest).command == UpdateServiceRequest.PAUSE  # type: ignore[attr-defined]
+    assert swarm("service", "ls").out.splitlines()[1].endswith("update paused by eve")
+    assert swarm("service", "resume", "-d", "web").out == "web\n"
+    assert last(cluster, UpdateServiceRequest).command == UpdateServiceRequest.RESUME  # type: ignore[attr-defined]
+    assert swarm("service", "ls").out.splitlines()[1].endswith("update resumed by eve")
+    assert "message: update resumed by eve" in swarm("service", "inspect", "web").out
+
+
+def test_an_update_that_names_nothing_asks_for_the_spec_that_is_there(cluster: FakeCluster, swarm: Run) -> None:
+    swarm("service", "create", "-d", "--name", "web", "-e", "A=1", "-p", "80:80", "--update-delay", "3s", "nginx:1")
+    before = cluster.service("web").spec.SerializeToString(deterministic=True)
+    assert swarm("service", "update", "-d", "web").code == 0
+    asked = last(cluster, UpdateServiceRequest).spec  # type: ignore[attr-defined]
+    assert asked.SerializeToString(deterministic=True) == before
+
+
+def test_an_update_that_names_a_version_is_not_tried_again_on_a_newer_one(cluster: FakeCluster, swarm: Run) -> None:
+    swarm("service", "create", "-d", "--name", "web", "nginx:1")
+    seen = cluster.service("web").spec_version.index
+    swarm("service", "update", "-d", "web", "--replicas", "2")
+    requests = len(cluster.requests)
+    done = swarm("service", "update", "-d", "web", "--image", "nginx:2", "--if-version", str(seen))
+    assert done.code == 1
+    assert sum(isinstance(one, UpdateServiceRequest) for one in cluster.requests[requests:]) == 1
+    assert cluster.service("web").spec.task.container.image == "nginx:1"

@@ -18,6 +18,7 @@ Commands
     broken IMAGE [rejected|ok]           containers of the image fail at their start from now on, or not any more
     stuck IMAGE                          containers of the image start and do not become healthy
     end NAME.SLOT [complete]             its container ends by itself
+    hold NAME | resume NAME              its update is paused, or goes on
     plan                                 the leader plans once
     step                                 every worker takes one step
     run [SECONDS]                        until all is quiet, for so long
@@ -35,6 +36,7 @@ from swarm_api.objects_pb2 import Task, UpdateStatus
 from swarm_api.specs_pb2 import ServiceDependency, ServiceSpec
 from swarm_api.states import state_name
 from swarm_api.types_pb2 import NodeAvailability, PortConfig, RestartPolicy, TaskState, UpdateConfig
+from swarm_manager.api.update_commands import paused, resumed
 from swarm_manager.core.scratch import copy_of
 from swarm_manager.core.status import progress
 
@@ -114,6 +116,12 @@ class Stage:
         service = copy_of(self.cluster.service(name))
         apply_options(service.spec, options)
         self.cluster.put(service)
+
+    def hold(self, name: str) -> None:
+        self.cluster.put(paused(self.cluster.service(name), "ann", self.cluster.now))
+
+    def resume(self, name: str) -> None:
+        self.cluster.put(resumed(self.cluster.service(name), "ann", self.cluster.now))
 
     def rm(self, name: str) -> None:
         self.cluster.remove(name)

@@ -13,6 +13,7 @@ from swarm_cli.errors import InputError
 from swarm_cli.naming import SERVICE
 from swarm_cli.options import each, filter_option, format_option, parse_labels, quiet_option, wait_options
 from swarm_cli.render.inspect import show_objects
+from swarm_cli.render.revisions import revision_table, revisions
 from swarm_cli.render.services import mode_name, service_table
 from swarm_cli.session import current
 from swarm_cli.tasks import show_tasks, task_options
@@ -176,12 +177,16 @@ def scale_one(name: str, replicas: int) -> Service:
 @click.option("--container-label-add", multiple=True, type=flags.PAIR, metavar="KEY=VALUE")
 @click.option("--container-label-rm", multiple=True, metavar="KEY")
 @click.option("--rollback", is_flag=True, help="Go back to the previous spec.")
+@click.option(
+    "--if-version", type=click.IntRange(min=1), default=None, help="Only while this is its version, as history shows."
+)
 @flags.shared_options
 @wait_options
 def update(
     name: str,
     force: bool,
     rollback: bool,
+    if_version: int | None,
     detach: bool,
     quiet: bool,
     timeout_s: float,
@@ -193,7 +198,7 @@ def update(
         updated = session.client.services.rollback(name)
     else:
         given["network_rm"] = _network_targets(given["network_rm"])
-        updated = session.client.services.edit(name, _change(given, force=force))
+        updated = session.client.services.edit(name, _change(given, force=force), if_version=if_version or 0)
     click.echo(updated.spec.annotations.name)
     wait_for(session, [updated.id], Wait(detach, quiet, timeout_s))
 
@@ -216,13 +221,42 @@ def _network_targets(names: tuple[str, ...]) -> tuple[str, ...]:
 
 @service.command("rollback")
 @click.argument("name", type=SERVICE, metavar="SERVICE")
+@click.option("--to", type=click.IntRange(min=1), help="A kept version, as history shows. Default: the previous.")
 @wait_options
-def rollback(name: str, detach: bool, quiet: bool, timeout_s: float) -> None:
-    """Go back to a service's previous spec."""
+def rollback(name: str, to: int | None, detach: bool, quiet: bool, timeout_s: float) -> None:
+    """Go back to a service's previous spec, or to any that is kept."""
     session = current()
-    rolled_back = session.client.services.rollback(name)
+    rolled_back = session.client.services.rollback(name, to_spec_version=to or 0)
     click.echo(rolled_back.spec.annotations.name)
     wait_for(session, [rolled_back.id], Wait(detach, quiet, timeout_s))
+
+
+@service.command("history")
+@click.argument("name", type=SERVICE, metavar="SERVICE")
+@format_option
+def history(name: str) -> None:
+    """Show the kept versions of a service: when each came, who made it, what it changed."""
+    session = current()
+    found = session.client.services.get(name)
+    session.show(list(revisions(found)), lambda: revision_table(found))
+
+
+@service.command("pause")
+@click.argument("name", type=SERVICE, metavar="SERVICE")
+def pause(name: str) -> None:
+    """Hold a service's update: what was begun is finished, nothing more is replaced."""
+    click.echo(current().client.services.pause(name).spec.annotations.name)
+
+
+@service.command("resume")
+@click.argument("name", type=SERVICE, metavar="SERVICE")
+@wait_options
+def resume(name: str, detach: bool, quiet: bool, timeout_s: float) -> None:
+    """Let a service's paused update go on."""
+    session = current()
+    resumed = session.client.services.resume(name)
+    click.echo(resumed.spec.annotations.name)
+    wait_for(session, [resumed.id], Wait(detach, quiet, timeout_s))
 
 
 @service.command("rm")

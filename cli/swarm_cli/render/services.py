@@ -66,8 +66,8 @@ def _note(service: Service, progress: ServiceProgress | None) -> str:
         return "being removed"
     state = service.update_status.state
     if state in (UpdateStatus.PAUSED, UpdateStatus.ROLLBACK_PAUSED):
-        return f"update paused: {service.update_status.message}"
+        return service.update_status.message
     waiting = progress.waiting_for if progress is not None else ""
-    if not waiting and state == UpdateStatus.UPDATING:
-        return "updating"
+    if not waiting and state in (UpdateStatus.UPDATING, UpdateStatus.ROLLBACK_STARTED):
+        return service.update_status.message or "updating"
     return " ".join(waiting.split())

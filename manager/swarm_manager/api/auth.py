@@ -64,6 +64,12 @@ def caller() -> Caller:
     return _caller.get()
 
 
+def caller_name() -> str:
+    """The caller as people call it: a person's name or a node's id; empty outside an RPC."""
+    who = _caller.get(None)
+    return "" if who is None else who.node_id
+
+
 def set_caller(who: Caller) -> None:
     """Remember the caller for the rest of this task; `Gate` does so before an RPC's code runs."""
     _caller.set(who)

@@ -18,14 +18,17 @@ from swarm_api.control_pb2 import (
     UpdateServiceRequest,
     UpdateServiceResponse,
 )
+from swarm_api.differences import changed_fields
 from swarm_api.ids import new_id
 from swarm_api.objects_pb2 import ObjectKind, Service, UpdateStatus
 from swarm_api.specs_pb2 import ServiceSpec
 
+from swarm_manager.api.auth import caller_name
 from swarm_manager.api.desk import Desk
 from swarm_manager.api.lookup import find, select
 from swarm_manager.api.service_checks import settle
-from swarm_manager.api.writes import Edit, changed_fields, copy_of, write
+from swarm_manager.api.update_commands import paused, resumed
+from swarm_manager.api.writes import Edit, copy_of, write
 from swarm_manager.core import status
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.core.times import timestamp
@@ -51,23 +54,21 @@ class ServiceRpcs(Desk):
         """Make a service; its tasks follow by themselves."""
 
         def decide(snapshot: Snapshot, edit: Edit) -> CreateServiceResponse:
-            service = Service(id=new_id(), spec=settle(snapshot, request.spec))
+            service = Service(id=new_id(), spec=settle(snapshot, request.spec), spec_changed_by=caller_name())
             edit.create(service)
             return CreateServiceResponse(service=service)
 
         return await write(self._store, request.request_id, CreateServiceResponse, decide)
 
     async def UpdateService(self, request: UpdateServiceRequest, context: Any) -> UpdateServiceResponse:  # noqa: N802, ARG002 - gRPC's
-        """Give a service another spec, or an earlier one of its own."""
+        """Give a service another spec, or an earlier one of its own; or hold its update, or let it go on."""
 
         def decide(snapshot: Snapshot, edit: Edit) -> UpdateServiceResponse:
             service = find(snapshot, ObjectKind.SERVICE, request.id, Service)
             _refuse_leaving(service)
             _refuse_stale(service, request.version.index)
-            changed = _rolled_back(service, request, edit) if request.rollback else copy_of(service)
-            wanted = changed.spec if request.rollback else request.spec
-            changed.spec.CopyFrom(settle(snapshot, wanted, service))
-            if changed.spec != service.spec:
+            changed = _commanded(service, request, edit) or _respecified(snapshot, service, request, edit)
+            if changed != service:
                 edit.update(changed)
             return UpdateServiceResponse(service=changed)
 
@@ -92,6 +93,23 @@ def leaving(service: Service) -> Service:
     return copy
 
 
+def _commanded(service: Service, request: UpdateServiceRequest, edit: Edit) -> Service | None:
+    """The service with its update paused or resumed; None when the request is about its spec."""
+    at = timestamp(edit.at_ns)
+    if request.command == UpdateServiceRequest.PAUSE:
+        return paused(service, caller_name(), at)
+    return resumed(service, caller_name(), at) if request.command == UpdateServiceRequest.RESUME else None
+
+
+def _respecified(snapshot: Snapshot, service: Service, request: UpdateServiceRequest, edit: Edit) -> Service:
+    changed = _rolled_back(service, request, edit) if request.rollback else copy_of(service)
+    changed.spec.CopyFrom(settle(snapshot, changed.spec if request.rollback else request.spec, service))
+    if changed.spec == service.spec:
+        return service
+    changed.spec_changed_by = caller_name()
+    return changed
+
+
 def _refuse_leaving(service: Service) -> None:
     if service.pending_delete:
         raise RefusedError(f"Service {service.spec.annotations.name} was removed; its last tasks are being stopped.")
@@ -102,8 +120,9 @@ def _refuse_stale(service: Service, decided_on: int) -> None:
         return
     before = _spec_at(service, decided_on)
     what = f" ({changed_fields(before, service.spec)})" if before is not None else ""
+    who = service.spec_changed_by or "somebody else"
     raise VersionConflictError(
-        f"Service {service.spec.annotations.name} was changed by somebody else{what} after version {decided_on}, which "
+        f"Service {service.spec.annotations.name} was changed by {who}{what} after version {decided_on}, which "
         f"this update was decided on; look at version {service.meta.version.index} and update again."
     )
 

@@ -6,11 +6,12 @@ after the commit, with the version it gave them.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from swarm_api import validation
+from swarm_api.differences import changed_fields
 from swarm_api.store_pb2 import ChangeSet
 
 from swarm_manager.api.redact import redacted
@@ -148,20 +149,3 @@ def refuse_stale(store: Store, current: Stored, decided_on: int, what: str) -> N
 def _spec(obj: Any) -> Message:
     spec: Message = obj.spec
     return spec
-
-
-def changed_fields(old: Message, new: Message, limit: int = 4) -> str:
-    """The paths of the fields that differ, for people: `task.container.image, replicated.replicas`."""
-    paths = list(_differences(old, new, ""))
-    return ", ".join(paths[:limit]) + (", ..." if len(paths) > limit else "")
-
-
-def _differences(old: Message, new: Message, prefix: str) -> Iterable[str]:
-    for field in old.DESCRIPTOR.fields:
-        before, after = getattr(old, field.name), getattr(new, field.name)
-        if before == after:
-            continue
-        if isinstance(before, Message) and isinstance(after, Message):
-            yield from _differences(before, after, f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name

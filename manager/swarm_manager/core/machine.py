@@ -213,7 +213,8 @@ def _stamp_service(new: Service, old: Service | None, index: int, at: Timestamp)
         return
     new.spec_version.index = index
     new.previous_spec.CopyFrom(old.spec)
-    kept = [SpecRevision(version=old.spec_version, spec=old.spec, replaced_at=at), *old.history]
+    replaced = SpecRevision(version=old.spec_version, spec=old.spec, replaced_at=at, changed_by=old.spec_changed_by)
+    kept = [replaced, *old.history]
     new.ClearField("history")
     new.history.extend(kept[:SERVICE_HISTORY_LIMIT])
     if new.update_status == old.update_status:

@@ -25,6 +25,7 @@ from swarm_api.control_pb2 import (
 from swarm_api.objects_pb2 import ObjectKind, Service, Task, UpdateStatus
 from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.types_pb2 import NodeAvailability, NodeRole, NodeState, PortConfig, TaskState, Version
+from swarm_manager.api.auth import ADMIN, Caller, set_caller
 from swarm_manager.api.control import ControlRpcs
 from swarm_manager.errors import (
     AlreadyExistsError,
@@ -213,6 +214,38 @@ async def test_rollback_goes_back_and_says_so(control: ControlRpcs) -> None:
     assert back.spec.replicated.replicas == 1
     with pytest.raises(NotFoundError, match="no kept version 99999"):
         await control.UpdateService(UpdateServiceRequest(id="web", rollback=True, rollback_to=99999), None)
+
+
+async def test_the_conflict_says_who_was_faster(control: ControlRpcs) -> None:
+    service = await create(control, spec("web"))
+    set_caller(Caller(ADMIN, "ann"))
+    await update(control, service, scaled(3), service.meta.version.index)
+    set_caller(Caller(ADMIN, "bob"))
+    with pytest.raises(VersionConflictError, match=r"was changed by ann \(replicated\.replicas\)"):
+        await update(control, service, scaled(5), service.meta.version.index)
+    changed = await update(control, service, scaled(5))
+    assert (changed.spec_changed_by, changed.history[0].changed_by) == ("bob", "ann")
+
+
+async def command(control: ControlRpcs, which: UpdateServiceRequest.Command.ValueType) -> UpdateStatus:
+    request = UpdateServiceRequest(id="web", command=which)
+    return (await control.UpdateService(request, None)).service.update_status
+
+
+async def test_an_update_is_paused_and_resumed(control: ControlRpcs, store: MemoryStore) -> None:
+    service = await create(control, spec("web"))
+    set_caller(Caller(ADMIN, "ann"))
+    with pytest.raises(RefusedError, match="no update under way"):
+        await command(control, UpdateServiceRequest.PAUSE)
+    with pytest.raises(RefusedError, match="no paused update"):
+        await command(control, UpdateServiceRequest.RESUME)
+    service.update_status.state = UpdateStatus.ROLLBACK_STARTED
+    store.put(service)
+    held = await command(control, UpdateServiceRequest.PAUSE)
+    assert (held.state, held.message.startswith("rollback paused by ann at ")) == (UpdateStatus.ROLLBACK_PAUSED, True)
+    assert await command(control, UpdateServiceRequest.PAUSE) == held
+    resumed = await command(control, UpdateServiceRequest.RESUME)
+    assert (resumed.state, resumed.HasField("resumed_at")) == (UpdateStatus.ROLLBACK_STARTED, True)
 
 
 async def test_a_removed_service_frees_its_name_and_port(control: ControlRpcs, store: MemoryStore) -> None:

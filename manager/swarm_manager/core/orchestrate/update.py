@@ -166,7 +166,7 @@ class Update:
         if task.status.state not in _FAILURES or created_ns(task) < ns(self._status.started_at):
             return False
         ended_ns = ns(task.status.timestamp)
-        if self._status.HasField("resumed_at") and ended_ns <= ns(self._status.resumed_at):
+        if self._status.HasField("resumed_at") and ended_ns < ns(self._status.resumed_at):
             return False
         if task.status.HasField("running_since") and ended_ns - ns(task.status.running_since) > self._monitor_ns():
             return False
