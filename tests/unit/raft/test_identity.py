@@ -35,9 +35,7 @@ def ca() -> pki.CertificateAuthority:
     return pki.create_ca(CLUSTER, NOW)
 
 
-def certify(
-    ca: pki.CertificateAuthority, role: str = ids.ROLE_MANAGER, node_id: str = NODE
-) -> NodeCredentials:
+def certify(ca: pki.CertificateAuthority, role: str = ids.ROLE_MANAGER, node_id: str = NODE) -> NodeCredentials:
     key, csr = new_key_and_csr()
     cert = pki.issue_from_csr(ca, csr, node_id=node_id, role=role, cluster_id=CLUSTER, now=NOW)
     return NodeCredentials(ca.certificate_pem, cert, key)
@@ -156,9 +154,7 @@ def test_validity_is_checked_when_a_time_is_given(ca: pki.CertificateAuthority) 
         identify(pem, ca.certificate_pem, now=NOW - timedelta(hours=2))
 
 
-@pytest.mark.parametrize(
-    "junk", [b"", b"junk", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
-)
+@pytest.mark.parametrize("junk", [b"", b"junk", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
 def test_junk_is_no_certificate(ca: pki.CertificateAuthority, junk: bytes) -> None:
     with pytest.raises(CertificateError):
         identify(junk, ca.certificate_pem)
@@ -204,9 +200,7 @@ def handshake(server: NodeCredentials, roots: bytes, client_pem: bytes, client_k
     return outcome == [True]
 
 
-def test_tls_admits_the_holder_of_a_token_and_nobody_else(
-    ca: pki.CertificateAuthority, tmp_path: Path
-) -> None:
+def test_tls_admits_the_holder_of_a_token_and_nobody_else(ca: pki.CertificateAuthority, tmp_path: Path) -> None:
     secret = pki.new_secret()
     roots = b"".join(
         [

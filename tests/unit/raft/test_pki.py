@@ -66,9 +66,7 @@ def test_a_leaf_never_outlives_its_ca() -> None:
         now=NOW,
         validity=timedelta(days=36500),
     )
-    assert (
-        load_certificate(pem).not_valid_after_utc == load_certificate(CA.certificate_pem).not_valid_after_utc
-    )
+    assert load_certificate(pem).not_valid_after_utc == load_certificate(CA.certificate_pem).not_valid_after_utc
     with pytest.raises(pki.PkiError, match="expired at birth"):
         pki.issue_from_csr(
             CA,
