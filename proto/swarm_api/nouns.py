@@ -245,6 +245,11 @@ class Secrets(_Noun):
         request = api.CreateSecretRequest(spec=spec, request_id=new_id())
         return self._connection.call(lambda stub: stub.CreateSecret, request).secret
 
+    def update(self, name: str, spec: SecretSpec) -> api.UpdateSecretResponse:
+        """Give a secret other data (none: it stays) and these labels; other data replaces the tasks that use it."""
+        request = api.UpdateSecretRequest(id=name, spec=spec, request_id=new_id())
+        return self._connection.call(lambda stub: stub.UpdateSecret, request)
+
     def remove(self, name: str) -> str:
         """Remove a secret that no service uses; its id."""
         request = api.RemoveRequest(id=name, request_id=new_id())
@@ -266,6 +271,11 @@ class Configs(_Noun):
         """Create a config; AlreadyExistsError when the name is taken."""
         request = api.CreateConfigRequest(spec=spec, request_id=new_id())
         return self._connection.call(lambda stub: stub.CreateConfig, request).config
+
+    def update(self, name: str, spec: ConfigSpec) -> api.UpdateConfigResponse:
+        """Give a config other data (none: it stays) and these labels; other data replaces the tasks that use it."""
+        request = api.UpdateConfigRequest(id=name, spec=spec, request_id=new_id())
+        return self._connection.call(lambda stub: stub.UpdateConfig, request)
 
     def remove(self, name: str) -> str:
         """Remove a config that no service uses; its id."""

@@ -290,6 +290,21 @@ class FakeCluster(ControlServicer):
         made.spec.ClearField("data")
         return api.CreateSecretResponse(secret=self._create("secret", made, request, context))
 
+    def UpdateSecret(self, request: Any, context: grpc.ServicerContext) -> api.UpdateSecretResponse:
+        self._begin(request, context)
+        with self._lock:
+            old = self._find("secret", request.id, context)
+            made = Secret(spec=request.spec)
+            made.spec.annotations.name = old.spec.annotations.name
+            if not request.spec.data:
+                made.id = old.id
+                return api.UpdateSecretResponse(secret=self.put("secret", made))
+            kept = Secret(id=old.id, spec=old.spec, replaced_by="new")
+            kept.spec.annotations.name += f"@{old.meta.version.index}"
+            self.put("secret", kept)
+            services = list(self.objects["service"])
+            return api.UpdateSecretResponse(secret=self.put("secret", made), service_ids=services)
+
     def RemoveSecret(self, request: Any, context: grpc.ServicerContext) -> api.RemoveResponse:
         return self._remove("secret", request, context)
 
@@ -303,6 +318,21 @@ class FakeCluster(ControlServicer):
     def CreateConfig(self, request: Any, context: grpc.ServicerContext) -> api.CreateConfigResponse:
         made = Config(spec=request.spec)
         return api.CreateConfigResponse(config=self._create("config", made, request, context))
+
+    def UpdateConfig(self, request: Any, context: grpc.ServicerContext) -> api.UpdateConfigResponse:
+        self._begin(request, context)
+        with self._lock:
+            old = self._find("config", request.id, context)
+            made = Config(spec=request.spec)
+            made.spec.annotations.name = old.spec.annotations.name
+            if not request.spec.data:
+                made.id = old.id
+                return api.UpdateConfigResponse(config=self.put("config", made))
+            kept = Config(id=old.id, spec=old.spec, replaced_by="new")
+            kept.spec.annotations.name += f"@{old.meta.version.index}"
+            self.put("config", kept)
+            services = list(self.objects["service"])
+            return api.UpdateConfigResponse(config=self.put("config", made), service_ids=services)
 
     def RemoveConfig(self, request: Any, context: grpc.ServicerContext) -> api.RemoveResponse:
         return self._remove("config", request, context)

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from swarm_api.control_pb2 import CreateNetworkRequest, CreateSecretRequest
+from swarm_api.control_pb2 import CreateNetworkRequest, CreateSecretRequest, UpdateConfigRequest, UpdateSecretRequest
 from swarm_api.objects_pb2 import Service
 from swarm_api.types_pb2 import NodeAvailability, NodeRole, NodeState
 
@@ -167,3 +167,32 @@ def test_the_completion_script_sources_in_bash(swarm: Run, tmp_path: Path) -> No
     done = subprocess.run([bash, "-euc", f"source {script}; complete -p swarm-cli"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "swarm-cli" in done.stdout
+
+
+@pytest.mark.parametrize("noun", ["secret", "config"])
+def test_an_update_of_a_secret_or_config_waits_for_its_users(
+    noun: str, cluster: FakeCluster, swarm: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "data"
+    file.write_bytes(b"one")
+    assert swarm(noun, "create", "key", str(file), "--label", "a=1").code == 0
+    assert swarm("service", "create", "-d", "--name", "web", "nginx:1").code == 0
+    file.write_bytes(b"two")
+    done = swarm(noun, "update", "key", str(file), "--label-add", "b=2", "--label-rm", "a")
+    assert (done.code, done.err) == (0, "web: 1 of 1 running (done)\n")
+    updates = [one for one in cluster.requests if isinstance(one, UpdateSecretRequest | UpdateConfigRequest)]
+    assert (updates[0].spec.data, dict(updates[0].spec.annotations.labels)) == (b"two", {"b": "2"})
+    document = json.loads(swarm(noun, "ls", "--format", "json").out)
+    listed = [one["spec"]["annotations"]["name"] for one in document[f"{noun}s"]]
+    assert listed == ["key"]
+    assert len(swarm(noun, "ls", "--all", "-q").out.split()) == 2
+
+
+def test_labels_alone_can_be_updated(cluster: FakeCluster, swarm: Run, tmp_path: Path) -> None:
+    file = tmp_path / "data"
+    file.write_bytes(b"one")
+    made = swarm("secret", "create", "key", str(file)).out
+    done = swarm("secret", "update", "key", "--label-add", "b=2")
+    assert (done.code, done.out, done.err) == (0, made, "")
+    file.write_bytes(b"")
+    assert "is empty" in swarm("secret", "update", "key", str(file)).err
