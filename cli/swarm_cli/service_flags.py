@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from swarm_api.specs_pb2 import ServiceSpec, SpreadPreference
+from swarm_api.affinities import affinity_from_text, affinity_text
+from swarm_api.specs_pb2 import Placement, ServiceSpec, SpreadPreference, TaskSpec
 from swarm_api.types_pb2 import (
     ConfigReference,
     FileTarget,
     NetworkAttachmentConfig,
+    Platform,
     Resources,
     RestartPolicy,
     SecretReference,
     UpdateConfig,
 )
 
+from swarm_cli.classic import take_placement
 from swarm_cli.fields import parse_fields, split_pair
 from swarm_cli.mounts import parse_mount
 from swarm_cli.ports import parse_publish
@@ -38,6 +41,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _RESTART = {"any": RestartPolicy.ANY, "on-failure": RestartPolicy.ON_FAILURE, "none": RestartPolicy.NONE}
 _ACTIONS = {"pause": UpdateConfig.PAUSE_UPDATE, "continue": UpdateConfig.CONTINUE, "rollback": UpdateConfig.ROLLBACK}
 _ORDERS = {"stop-first": UpdateConfig.STOP_FIRST, "start-first": UpdateConfig.START_FIRST}
+STRATEGIES = {"spread": Placement.SPREAD, "binpack": Placement.BINPACK, "random": Placement.RANDOM}
+_ON_DISCONNECT = {"replace": TaskSpec.REPLACE, "keep": TaskSpec.KEEP}
 MODES = ("replicated", "global", "replicated-job", "global-job")
 
 
@@ -111,6 +116,25 @@ def parse_preference(text: str) -> SpreadPreference:
     return SpreadPreference(descriptor=value)
 
 
+def parse_generic(text: str) -> list[tuple[str, int]]:
+    """`gpu=2`, `gpu=2,fpga=1`."""
+    found = []
+    for name, count in (split_pair(part, "generic resource") for part in text.split(",")):
+        if not count.isdecimal():
+            raise ValueError(f"{text!r} is no generic resource: write NAME=COUNT, such as gpu=2.")
+        found.append((name, int(count)))
+    return found
+
+
+def parse_platform(text: str) -> Platform:
+    """`linux/arm64`; `linux` or `/arm64` for one of both."""
+    os_name, _, architecture = text.partition("/")
+    return Platform(os=os_name, architecture=architecture.partition("/")[0])
+
+
+PLATFORM = Parsed("platform", parse_platform)
+
+
 def shared_options(command: _Command) -> _Command:
     """The flags that create and update have in common."""
     for decorate in reversed(_shared()):
@@ -138,6 +162,18 @@ def _shared() -> list[Callable[[Any], Any]]:
         option("--reserve-cpu", type=_CPUS, help="CPUs a node must have free for it."),
         option("--reserve-memory", type=_SIZE, help="Memory a node must have free for it."),
         option("--replicas-max-per-node", type=click.IntRange(min=0), help="Tasks on one node at most; 0: any."),
+        option(
+            "--strategy",
+            type=click.Choice([*STRATEGIES, "default"]),
+            help="spread: to the least loaded node; binpack: to the fullest with room; random: to any.",
+        ),
+        option("--rebalance/--no-rebalance", default=None, help="Its tasks may be moved to even out the load."),
+        option(
+            "--on-disconnect",
+            type=click.Choice(list(_ON_DISCONNECT)),
+            help="Tasks of a node that is lost: replace them elsewhere, or keep them waiting for it.",
+        ),
+        option("--platform", multiple=True, type=PLATFORM, metavar="OS/ARCH", help="Only nodes of such a platform."),
         option("--endpoint-mode", type=click.Choice(["vip", "dnsrr"]), help="How the name resolves."),
         option("--restart-condition", type=click.Choice(list(_RESTART)), help="When an ended task is replaced."),
         option("--restart-delay", type=_DURATION, help="Pause before that (5s)."),
@@ -245,6 +281,8 @@ def _apply_lists(spec: ServiceSpec, flags: Flags) -> None:
     for field, flag in (("hosts", "host"), ("cap_add", "cap_add"), ("cap_drop", "cap_drop"), ("groups", "group")):
         if flags.get(flag):
             getattr(container, field).extend(flags[flag])
+    if flags.get("env_add") or flags.get("env_file"):
+        take_placement(spec.task)
     if flags.get("dns"):
         container.dns_config.nameservers[:] = flags["dns"]
     for key, value in flags.get("sysctl") or ():
@@ -324,6 +362,10 @@ def _apply_resources(spec: ServiceSpec, flags: Flags) -> None:
     put(resources.limits, "pids", "limit_pids")
     put(resources.reservations, "nano_cpus", "reserve_cpu")
     put(resources.reservations, "memory_bytes", "reserve_memory")
+    for kind in flags.get("generic_resource_rm") or ():
+        resources.reservations.generic.pop(kind, None)
+    for kind, count in (pair for pairs in flags.get("generic_resource_add") or () for pair in pairs):
+        resources.reservations.generic[kind] = count
 
 
 def _apply_restart(spec: ServiceSpec, flags: Flags) -> None:
@@ -369,6 +411,17 @@ def _apply_placement(spec: ServiceSpec, flags: Flags) -> None:
         _replace(placement.preferences, _merged(placement.preferences, added, gone, lambda p: p.descriptor))
     if flags.get("replicas_max_per_node") is not None:
         placement.max_replicas = flags["replicas_max_per_node"]
+    wanted, gone = flags.get("affinity_add") or (), [affinity_text(a) for a in flags.get("affinity_rm") or ()]
+    if wanted or gone:
+        _replace(placement.affinities, _merged(placement.affinities, wanted, gone, affinity_text))
+    if flags.get("strategy") is not None:
+        placement.strategy = STRATEGIES.get(flags["strategy"], Placement.CLUSTER_DEFAULT)
+    if flags.get("platform"):
+        _replace(placement.platforms, flags["platform"])
+    if flags.get("on_disconnect") is not None:
+        spec.task.on_disconnect = _ON_DISCONNECT[flags["on_disconnect"]]
+    if flags.get("rebalance") is not None:
+        spec.rebalance = flags["rebalance"]
 
 
 def _apply_endpoint(spec: ServiceSpec, flags: Flags) -> None:
@@ -415,5 +468,7 @@ MOUNT = Parsed("mount", parse_mount)
 SECRET = Parsed("secret", parse_secret)
 CONFIG = Parsed("config", parse_config)
 NETWORK = Parsed("network", parse_network)
+AFFINITY = Parsed("affinity", affinity_from_text)
+GENERIC = Parsed("generic resource", parse_generic)
 PREFERENCE = Parsed("preference", parse_preference)
 PAIR = _PAIR

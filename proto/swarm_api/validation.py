@@ -18,7 +18,6 @@ from swarm_api.specs_pb2 import (
     ConfigSpec,
     NetworkSpec,
     NodeSpec,
-    Placement,
     SecretSpec,
     ServiceSpec,
 )
@@ -49,7 +48,6 @@ def _service(spec: ServiceSpec) -> Iterator[str]:
     yield from resource_problems(spec.task.resources)
     yield from duration_problems("task.restart", delay=spec.task.restart.delay, window=spec.task.restart.window)
     yield from placement_problems(spec.task.placement)
-    yield from _unsupported_placement(spec.task.placement)
     yield from _service_networks(spec)
     yield from _ports(spec)
     yield from _update("update", spec.update)
@@ -68,15 +66,6 @@ def _mode(spec: ServiceSpec) -> Iterator[str]:
         yield "schedule is not supported yet."
     if spec.replicated.replicas > MAX_REPLICAS:
         yield f"replicated.replicas is {spec.replicated.replicas}; at most {MAX_REPLICAS} are allowed."
-
-
-def _unsupported_placement(placement: Placement) -> Iterator[str]:
-    if placement.affinities:
-        yield "task.placement.affinities is not supported yet."
-    if placement.preferences:
-        yield "task.placement.preferences is not supported yet."
-    if placement.strategy == Placement.RANDOM:
-        yield "task.placement.strategy random is not supported yet; use spread or binpack."
 
 
 def _service_networks(spec: ServiceSpec) -> Iterator[str]:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from google.protobuf.duration_pb2 import Duration
 
-from swarm_api.constraints import ConstraintError, parse_constraint
+from swarm_api.affinities import AffinityError, parse_affinity
+from swarm_api.constraints import ConstraintError, known_key, parse_constraint
 from swarm_api.specs_pb2 import Placement
 from swarm_api.types_pb2 import ResourceRequirements
 
@@ -40,9 +41,21 @@ def resource_problems(wanted: ResourceRequirements) -> Iterator[str]:
 
 
 def placement_problems(placement: Placement) -> Iterator[str]:
-    """Constraints that cannot be read."""
+    """Constraints, affinities and preferences that cannot be read."""
     for text in placement.constraints:
         try:
             parse_constraint(text)
         except ConstraintError as error:
             yield f"task.placement.constraints: {error}"
+    for affinity in placement.affinities:
+        try:
+            parse_affinity(affinity)
+        except AffinityError as error:
+            yield f"task.placement.affinities: {error}"
+    for preference in placement.preferences:
+        try:
+            known_key(preference.descriptor, f"The preference {preference.descriptor!r}")
+        except ConstraintError as error:
+            yield f"task.placement.preferences: {error}"
+    if placement.strategy not in Placement.Strategy.values():
+        yield "task.placement.strategy is none of spread, binpack and random."

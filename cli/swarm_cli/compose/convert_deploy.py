@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from swarm_api.specs_pb2 import DeviceRequest, Placement, ServiceSpec, SpreadPreference
+from swarm_api.affinities import affinity_from_text
+from swarm_api.specs_pb2 import DeviceRequest, Placement, ServiceSpec, SpreadPreference, TaskSpec
 from swarm_api.types_pb2 import Platform, Resources, RestartPolicy, UpdateConfig
 
 from swarm_cli.compose.part import Part, pairs, scalar_text, texts
@@ -15,6 +16,8 @@ _CONDITIONS = {
 }
 _ACTIONS = {"pause": UpdateConfig.PAUSE_UPDATE, "continue": UpdateConfig.CONTINUE, "rollback": UpdateConfig.ROLLBACK}
 _ORDERS = {"stop-first": UpdateConfig.STOP_FIRST, "start-first": UpdateConfig.START_FIRST}
+_STRATEGIES = {"spread": Placement.SPREAD, "binpack": Placement.BINPACK, "random": Placement.RANDOM}
+_ON_DISCONNECT = {"replace": TaskSpec.REPLACE, "keep": TaskSpec.KEEP}
 _MODES = ("replicated", "global", "replicated-job", "global-job")
 
 
@@ -32,6 +35,9 @@ def apply_deploy(spec: ServiceSpec, service: Part) -> None:
     for key, config in (("update_config", spec.update), ("rollback_config", spec.rollback)):
         if key in deploy:
             _update(config, deploy.part(key))
+    spec.rebalance = bool(deploy.take("x-rebalance", False))
+    policy = deploy.parse("x-on-disconnect", lambda value: _choice(value, _ON_DISCONNECT, "policy"))
+    spec.task.on_disconnect = TaskSpec.REPLACE if policy is None else policy
     deploy.finish()
 
 
@@ -65,6 +71,10 @@ def _placement(placement: Placement, part: Part, service: Part) -> None:
         placement.preferences.append(SpreadPreference(descriptor=str(preference.take("spread", ""))))
         preference.finish()
     placement.max_replicas = part.take("max_replicas_per_node", 0)
+    strategy = part.parse("x-strategy", lambda value: _choice(value, _STRATEGIES, "strategy"))
+    placement.strategy = Placement.CLUSTER_DEFAULT if strategy is None else strategy
+    for item, position in part.items("x-affinities"):
+        placement.affinities.append(part.parsed(str(item), affinity_from_text, position))
     part.finish()
     platform = service.take("platform")
     if platform:

@@ -9,6 +9,7 @@ from swarm_api.naming import STACK_LABEL, name_error
 from swarm_api.specs_pb2 import ContainerSpec, Device, ServiceDependency, ServiceSpec, Ulimit
 from swarm_api.types_pb2 import HealthConfig, PortConfig
 
+from swarm_cli.classic import take_placement
 from swarm_cli.compose.convert_deploy import apply_deploy
 from swarm_cli.compose.convert_files import config_references, secret_references
 from swarm_cli.compose.convert_mounts import mounts
@@ -56,6 +57,7 @@ def service_spec(project: Project, names: "Names", short: str, part: Part) -> Se
     _identity(spec.task.container, part, names.stack)
     _commands(spec.task.container, part)
     spec.task.container.env.extend(environment(project, part))
+    _classic_placement(spec, names, project, part)
     _health(spec.task.container.healthcheck, part)
     _isolation(spec.task.container, part)
     spec.task.container.mounts.extend(mounts(project, names, part))
@@ -69,6 +71,18 @@ def service_spec(project: Project, names: "Names", short: str, part: Part) -> Se
         part.take(key)
     part.finish(_REASONS)
     return spec
+
+
+def _classic_placement(spec: ServiceSpec, names: "Names", project: Project, part: Part) -> None:
+    """Placement that is written into the environment, as classic Swarm's compose files have it."""
+
+    def rename(name: str) -> str:
+        return names.service(name) if name in project.services else name
+
+    try:
+        take_placement(spec.task, rename)
+    except ValueError as error:
+        raise part.error(str(error), (*part.position, "environment")) from error
 
 
 def _identity(container: ContainerSpec, part: Part, stack: str) -> None:

@@ -31,7 +31,7 @@ class NodeRules:
 
     def admit(self, node: Node) -> bool:
         """Whether the service's constraints and platforms allow the node."""
-        return all(c.matches(node) for c in self._constraints) and platform_fits(node, self._platforms)
+        return all(c.soft or c.matches(node) for c in self._constraints) and platform_fits(node, self._platforms)
 
     def verdict(self, view: View, task: Task) -> Stay:
         """Whether a task of the service may stay where it is."""

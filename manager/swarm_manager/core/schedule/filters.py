@@ -3,16 +3,17 @@
 A filter that a task does not care about is left out, so that a plain task costs one test a node.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from swarm_api.constraints import ConstraintError, parse_constraint, same_architecture
+from swarm_api.constraints import Constraint, ConstraintError, parse_constraint, parse_constraints, same_architecture
 from swarm_api.objects_pb2 import Node, Task
 from swarm_api.types_pb2 import (
     Platform,
 )
 
 from swarm_manager.core.draft import is_assigned, is_live, port_key
+from swarm_manager.core.schedule.affinities import Beside, avoided_by, besides
 from swarm_manager.core.schedule.nodes import NodeInfo, demand_of, host_ports_of
 from swarm_manager.core.snapshot import View
 
@@ -26,13 +27,15 @@ class Filter:
     many: str
 
 
-def filters_for(view: View, task: Task) -> list[Filter]:
+def filters_for(view: View, task: Task, affinities: Sequence[Beside] | None = None) -> list[Filter]:
     """The filters that a task has, the cheapest first. They follow what is counted in on the nodes."""
     return [
         *_resources(task),
         *_platform(task),
         *_max_replicas(task),
         *_constraints(task),
+        *_affinities(besides(view, task) if affinities is None else affinities),
+        *_avoided(view, task),
         *_host_ports(view, task),
     ]
 
@@ -84,18 +87,51 @@ def _max_replicas(task: Task) -> Iterable[Filter]:
 
 def _constraints(task: Task) -> Iterable[Filter]:
     for text in task.spec.placement.constraints:
-        yield _constraint(text)
+        if (test := _constraint(text)) is not None:
+            yield test
 
 
-def _constraint(text: str) -> Filter:
+def _constraint(text: str) -> Filter | None:
+    """A test for a hard constraint; None for a soft one, which is a wish."""
     try:
         constraint = parse_constraint(text)
     except ConstraintError:
         words = f"meet the constraint {text!r}, which cannot be read"
         return Filter(lambda info: False, f"does not {words}", f"do not {words}")  # noqa: ARG005  # a filter's form
+    if constraint.soft:
+        return None
     return Filter(
         lambda info: constraint.matches(info.facts.node), f"fails {constraint.text}", f"fail {constraint.text}"
     )
+
+
+def wishes_for(task: Task, affinities: Sequence[Beside]) -> list[Callable[[NodeInfo], bool]]:
+    """The soft constraints and affinities: nodes that meet more of them come first."""
+    return [
+        *(_wish(c) for c in parse_constraints(task.spec.placement.constraints, skip_unreadable=True) if c.soft),
+        *(beside.met for beside in affinities if beside.rule.soft),
+    ]
+
+
+def _wish(constraint: Constraint) -> Callable[[NodeInfo], bool]:
+    return lambda info: constraint.matches(info.facts.node)
+
+
+def _affinities(affinities: Sequence[Beside]) -> Iterable[Filter]:
+    for beside in affinities:
+        if not beside.rule.soft and not beside.is_first:
+            words = f"the affinity {beside.rule.text}"
+            yield Filter(beside.met, f"fails {words}", f"fail {words}")
+
+
+def _avoided(view: View, task: Task) -> Iterable[Filter]:
+    for name, node_ids in avoided_by(view, task):
+        yield _keeps_away(name, node_ids)
+
+
+def _keeps_away(name: str, node_ids: frozenset[str]) -> Filter:
+    words = f"service {name}, which keeps away from this one"
+    return Filter(lambda info: info.id not in node_ids, f"runs {words}", f"run {words}")
 
 
 def _host_ports(view: View, task: Task) -> Iterable[Filter]:

@@ -16,10 +16,12 @@ from swarm_api.types_pb2 import (
 
 from swarm_manager.core.draft import is_assigned, is_live
 from swarm_manager.core.nodefacts import NO_LOAD
+from swarm_manager.core.schedule.affinities import besides
 from swarm_manager.core.schedule.explain import explain
-from swarm_manager.core.schedule.filters import Filter, filters_for
+from swarm_manager.core.schedule.filters import Filter, filters_for, wishes_for
 from swarm_manager.core.schedule.nodes import Demand, NodeInfo, demand_of, take
-from swarm_manager.core.schedule.strategies import FAILURES_TO_AVOID, Strategy, strategy_for
+from swarm_manager.core.schedule.preferences import Tree, preference_keys
+from swarm_manager.core.schedule.strategies import FAILURES_TO_AVOID, Strategy, softened, strategy_for
 from swarm_manager.core.scratch import Scratch, copy_of
 from swarm_manager.core.times import SECOND_NS, ns
 
@@ -59,13 +61,22 @@ class _Placer:
         """Tasks of one service, made from the same spec."""
         first = tasks[0]
         self._count_service(first.service_id)
-        filters, demand = filters_for(self._scratch, first), demand_of(first)
+        affinities = besides(self._scratch, first)
+        filters, demand = filters_for(self._scratch, first, affinities), demand_of(first)
         free = [task for task in tasks if not task.node_id]
+        if len(free) > 1 and any(beside.is_first for beside in affinities):
+            self.place_group([task for task in tasks if task.node_id] + free[:1])
+            self.place_group(free[1:])  # they are to go where the first one went
+            return
         for task in tasks:
             if task.node_id:
                 self._place_pinned(task, filters, demand)
         if free:
-            self._place_free(free, filters, demand)
+            strategy = softened(self._strategy(first), wishes_for(first, affinities))
+            if keys := preference_keys(first.spec.placement):
+                self._place_in_branches(free, filters, demand, Tree(keys, strategy))
+            else:
+                self._place_free(free, filters, demand, strategy)
         self._scratch.assign_all(self._fresh)
         self.assigned += self._fresh
         self._fresh = []
@@ -105,9 +116,25 @@ class _Placer:
         else:
             self._leave([task], explain([info] if info is not None else [], filters))
 
-    def _place_free(self, tasks: Sequence[Task], filters: Sequence[Filter], demand: Demand) -> None:
+    def _place_in_branches(self, tasks: Sequence[Task], filters: Sequence[Filter], demand: Demand, tree: Tree) -> None:
+        """Each task goes to the branch of the service's preferences that has the fewest, to the best node of it."""
+        tree.count(self._kept.values())
+        for candidate in self._all():
+            if not candidate.facts.refusal and _admits(candidate, filters):
+                tree.offer(candidate)
+        for number, task in enumerate(tasks):
+            node_id = tree.take()
+            info = self._info(node_id) if node_id is not None else None
+            if info is None:
+                self._leave(tasks[number:], explain(self._all(), filters))
+                return
+            self._assign(task, info, demand)
+            tree.took(info)
+            if _admits(info, filters):
+                tree.offer(info)
+
+    def _place_free(self, tasks: Sequence[Task], filters: Sequence[Filter], demand: Demand, strategy: Strategy) -> None:
         """Each task takes the best node, or a worse one than before: so as many of the best as there are tasks do."""
-        strategy = self._strategy(tasks[0])
         heap = heapq.nsmallest(
             len(tasks),
             (
@@ -117,7 +144,7 @@ class _Placer:
             ),
         )
         for number, task in enumerate(tasks):
-            info = self._info(heap[0][-1]) if heap else None
+            info = self._info(str(heap[0][-1])) if heap else None
             if info is None:
                 self._leave(tasks[number:], explain(self._all(), filters))
                 return
@@ -129,7 +156,8 @@ class _Placer:
 
     def _strategy(self, task: Task) -> Strategy:
         cluster = self._scratch.cluster
-        return strategy_for(task.spec.placement.strategy, cluster.spec.default_strategy if cluster is not None else 0)
+        default = cluster.spec.default_strategy if cluster is not None else 0
+        return strategy_for(task.spec.placement.strategy, default, task.id)
 
     def _assign(self, task: Task, info: NodeInfo, demand: Demand) -> None:
         take(info, demand)
