@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from swarm_api.affinities import affinity_text
 from swarm_api.control_pb2 import CreateServiceRequest, UpdateServiceRequest
 from swarm_api.objects_pb2 import Service, UpdateStatus
+from swarm_api.specs_pb2 import Placement, TaskSpec
 from swarm_api.types_pb2 import TaskState
 
 from tests.cli.cluster import FakeCluster
@@ -64,6 +66,30 @@ def test_the_common_flags_reach_the_spec(cluster: FakeCluster, swarm: Run) -> No
     port = spec.endpoint.ports[0]
     assert (port.published_port, port.target_port, port.protocol, port.publish_mode) == (53, 5353, 1, 1)
     assert spec.task.placement.max_replicas == 2
+
+
+def test_where_it_may_run(swarm: Run, cluster: FakeCluster) -> None:
+    words = (
+        "service create -d --name web --strategy random --affinity service==db --affinity tier!=~front --rebalance "
+        "--platform linux/arm64 --generic-resource gpu=2,fpga=1 --on-disconnect keep -e constraint:node==n2 -e A=1 nginx"
+    )
+    assert swarm(*words.split()).err == ""
+    spec = cluster.service("web").spec
+    placement = spec.task.placement
+    assert (placement.strategy, spec.rebalance, spec.task.on_disconnect) == (Placement.RANDOM, True, TaskSpec.KEEP)
+    assert [affinity_text(a) for a in placement.affinities] == ["service == db", "tier !=~ front"]
+    assert (placement.platforms[0].os, placement.platforms[0].architecture) == ("linux", "arm64")
+    assert dict(spec.task.resources.reservations.generic) == {"gpu": 2, "fpga": 1}
+    assert (list(placement.constraints), list(spec.task.container.env)) == (["node.hostname==n2"], ["A=1"])
+
+    words = (
+        "service update -d --affinity-rm service==db --strategy default --no-rebalance --generic-resource-rm fpga web"
+    )
+    assert swarm(*words.split()).err == ""
+    spec = cluster.service("web").spec
+    assert [affinity_text(a) for a in spec.task.placement.affinities] == ["tier !=~ front"]
+    assert (spec.task.placement.strategy, spec.rebalance) == (Placement.CLUSTER_DEFAULT, False)
+    assert dict(spec.task.resources.reservations.generic) == {"gpu": 2}
 
 
 @pytest.mark.parametrize(

@@ -204,3 +204,9 @@ class TestReading:
         info = {"ServerVersion": "20.10", "Labels": ["disk=ssd"], "Plugins": {"Volume": ["local"], "Log": None}}
         found = read.engine_description(info)
         assert (found.version, dict(found.labels), list(found.plugins)) == ("20.10", {"disk": "ssd"}, ["Volume/local"])
+
+    def test_the_counted_things_of_an_engine(self) -> None:
+        discrete = {"DiscreteResourceSpec": {"Kind": "ssd", "Value": 3}}
+        named = [{"NamedResourceSpec": {"Kind": "gpu", "Value": name}} for name in ("a", "b")]
+        assert read.generic_resources({"GenericResources": [discrete, *named]}) == {"ssd": 3, "gpu": 2}
+        assert read.generic_resources({"GenericResources": None}) == {}

@@ -27,6 +27,7 @@ def describe(api: DockerApi) -> NodeDescription:
     description.engine.CopyFrom(read.engine_description(info))
     description.platform.os = info.get("OSType") or description.platform.os
     description.platform.architecture = read.architecture(info.get("Architecture") or platform.machine())
+    description.resources.generic.update(read.generic_resources(info))
     description.resources.nano_cpus = int(info.get("NCPU") or 0) * NANO or description.resources.nano_cpus
     description.resources.memory_bytes = int(info.get("MemTotal") or 0) or description.resources.memory_bytes
     return description

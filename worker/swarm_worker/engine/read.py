@@ -62,3 +62,14 @@ def engine_description(info: Json) -> EngineDescription:
         storage_driver=info.get("Driver") or "",
         kernel_version=info.get("KernelVersion") or "",
     )
+
+
+def generic_resources(info: Json) -> dict[str, int]:
+    """The counted things of `GET /info` (the engine's `node-generic-resources`): named ones count one each."""
+    found: dict[str, int] = {}
+    for resource in info.get("GenericResources") or []:
+        discrete, named = resource.get("DiscreteResourceSpec"), resource.get("NamedResourceSpec")
+        kind = str((discrete or named or {}).get("Kind") or "")
+        if kind:
+            found[kind] = found.get(kind, 0) + (int(discrete.get("Value") or 0) if discrete else 1)
+    return found
