@@ -24,6 +24,7 @@ ENTRIES = {
     "leave": Entry(f"{_COMMANDS}.cluster:leave", "Take this machine out of its cluster.", "Cluster"),
     "join-token": Entry(f"{_COMMANDS}.token:join_token", "Print the command that joins a machine.", "Cluster"),
     "info": Entry(f"{_COMMANDS}.info:info", "Show the cluster: its managers, its leader, what runs.", "Cluster"),
+    "cluster": Entry(f"{_COMMANDS}.settings:cluster", "Show and change the cluster's settings.", "Cluster"),
     "node": Entry(f"{_COMMANDS}.node:node", "List, inspect, update, promote, demote, remove nodes.", "Cluster"),
     "events": Entry(f"{_COMMANDS}.events:events", "Print changes as they happen.", "Cluster"),
     "up": Entry(f"{_COMMANDS}.project:up", "Deploy the compose file of this folder.", "This folder's compose file"),

@@ -34,7 +34,7 @@ from swarm_api.control_pb2 import (
 from swarm_api.converging import Convergence, Convergences
 from swarm_api.ids import new_id
 from swarm_api.objects_pb2 import Cluster, Service
-from swarm_api.specs_pb2 import ContainerSpec, ServiceSpec, TaskSpec
+from swarm_api.specs_pb2 import ClusterSpec, ContainerSpec, ServiceSpec, TaskSpec
 from swarm_api.types_pb2 import Annotations
 from swarm_api.watching import PATIENCE_S, Watch
 
@@ -112,6 +112,15 @@ class Client:
     def cluster(self) -> Cluster:
         """The cluster's settings, without its keys."""
         return self.connection.call(lambda stub: stub.GetCluster, GetClusterRequest()).cluster
+
+    def edit_cluster(self, change: Callable[[ClusterSpec], None]) -> Cluster:
+        """Read, change and write the cluster's settings; ConflictError when somebody changed them meanwhile."""
+        cluster = self.cluster()
+        spec = ClusterSpec()
+        spec.CopyFrom(cluster.spec)
+        change(spec)
+        request = UpdateClusterRequest(version=cluster.meta.version, spec=spec, request_id=new_id())
+        return self.connection.call(lambda stub: stub.UpdateCluster, request).cluster
 
     def join_tokens(self) -> GetJoinTokensResponse:
         """The join tokens, and the managers' addresses to use them with."""

@@ -18,6 +18,7 @@ from swarm_api.control_pb2_grpc import ControlServicer, add_ControlServicer_to_s
 from swarm_api.ids import base36
 from swarm_api.naming import STACK_LABEL
 from swarm_api.objects_pb2 import (
+    Cluster,
     Config,
     Network,
     Node,
@@ -41,6 +42,7 @@ class FakeCluster(ControlServicer):
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
+        self.cluster = Cluster(id="c1")
         self.requests: list[Any] = []
         self.index = 0
         self.runs_services = True  #: whether created services run at once
@@ -159,11 +161,13 @@ class FakeCluster(ControlServicer):
 
     def GetCluster(self, request: Any, context: grpc.ServicerContext) -> api.GetClusterResponse:
         self._begin(request, context)
-        return api.GetClusterResponse()
+        return api.GetClusterResponse(cluster=self.cluster)
 
     def UpdateCluster(self, request: Any, context: grpc.ServicerContext) -> api.UpdateClusterResponse:
         self._begin(request, context)
-        return api.UpdateClusterResponse()
+        if request.HasField("spec"):
+            self.cluster.spec.CopyFrom(request.spec)
+        return api.UpdateClusterResponse(cluster=self.cluster)
 
     def GetJoinTokens(self, request: Any, context: grpc.ServicerContext) -> api.GetJoinTokensResponse:
         self._begin(request, context)

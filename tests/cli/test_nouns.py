@@ -196,3 +196,14 @@ def test_labels_alone_can_be_updated(cluster: FakeCluster, swarm: Run, tmp_path:
     assert (done.code, done.out, done.err) == (0, made, "")
     file.write_bytes(b"")
     assert "is empty" in swarm("secret", "update", "key", str(file)).err
+
+
+def test_the_cluster_s_settings_change_one_by_one(cluster: FakeCluster, swarm: Run) -> None:
+    assert swarm("cluster", "update", "--cert-expiry", "48h").code == 0
+    assert swarm("cluster", "update", "--allow-privileged", "--strategy", "binpack").code == 0
+    spec = cluster.cluster.spec
+    assert (spec.certificate_validity.seconds, spec.allow_privileged, spec.default_strategy) == (172800, True, 2)
+    assert json.loads(swarm("cluster", "inspect", "--format", "json").out)["spec"]["allow_privileged"] is True
+    assert swarm("cluster", "update", "--no-allow-privileged").code == 0
+    assert not cluster.cluster.spec.allow_privileged
+    assert swarm("cluster", "update").code == 2

@@ -4,6 +4,7 @@
 """
 
 from swarm_api.objects_pb2 import ObjectKind, Service
+from swarm_api.privileges import privileges
 from swarm_api.specs_pb2 import ServiceSpec
 
 from swarm_manager.api.references import refuse_taken_name, resolve
@@ -24,7 +25,7 @@ def settle(view: View, spec: ServiceSpec, existing: Service | None = None) -> Se
         _refuse_another_kind(existing.spec, spec)
     _resolve_references(view, settled, f"Service {name}")
     _refuse_taken_ports(view, settled, existing)
-    _refuse_privileges(view, settled)
+    _refuse_privileges(view, settled, existing)
     return settled
 
 
@@ -70,10 +71,14 @@ def _refuse_taken_ports(view: View, spec: ServiceSpec, existing: Service | None)
             )
 
 
-def _refuse_privileges(view: View, spec: ServiceSpec) -> None:
-    allowed = view.cluster is not None and view.cluster.spec.allow_privileged
-    if spec.task.container.privileged and not allowed:
+def _refuse_privileges(view: View, spec: ServiceSpec, existing: Service | None) -> None:
+    """Refuse what is new: a service that was allowed before can still be scaled when the policy is stricter."""
+    if view.cluster is not None and view.cluster.spec.allow_privileged:
+        return
+    had = privileges(existing.spec.task.container) if existing is not None else []
+    asked = [privilege for privilege in privileges(spec.task.container) if privilege not in had]
+    if asked:
         raise RefusedError(
-            f"Service {spec.annotations.name} asks for privileged containers, which this cluster does not allow; an "
-            "administrator can allow them with the cluster's setting allow_privileged."
+            f"Service {spec.annotations.name} asks for {', '.join(asked)}, which gives its containers power over their "
+            "nodes and is not allowed in this cluster; 'swarm-cli cluster update --allow-privileged' allows it."
         )

@@ -137,12 +137,29 @@ async def test_names_in_a_spec_become_ids(control: ControlRpcs) -> None:
 async def test_privileged_containers_need_the_clusters_leave(control: ControlRpcs, store: MemoryStore) -> None:
     wanted = spec("web")
     wanted.task.container.privileged = True
-    with pytest.raises(RefusedError, match="allow_privileged"):
+    with pytest.raises(RefusedError, match=r"asks for privileged, .* --allow-privileged"):
         await create(control, wanted)
     allowed = cluster()
     allowed.spec.allow_privileged = True
     await control.UpdateCluster(UpdateClusterRequest(spec=allowed.spec), None)
     assert (await create(control, wanted)).spec.task.container.privileged
+
+
+async def test_what_was_allowed_before_stays_when_the_cluster_allows_no_more(
+    control: ControlRpcs, store: MemoryStore
+) -> None:
+    allowed = cluster()
+    allowed.spec.allow_privileged = True
+    store.put(allowed)
+    wanted = spec("web")
+    wanted.task.container.cap_add.append("SYS_ADMIN")
+    service = await create(control, wanted)
+    store.put(cluster())
+    wanted.replicated.replicas = 3
+    await control.UpdateService(UpdateServiceRequest(id=service.id, spec=wanted), None)
+    wanted.task.container.pid_mode = "host"
+    with pytest.raises(RefusedError, match="asks for pid_mode host,"):
+        await control.UpdateService(UpdateServiceRequest(id=service.id, spec=wanted), None)
 
 
 async def update(

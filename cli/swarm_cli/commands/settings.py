@@ -1,0 +1,58 @@
+"""`swarm-cli cluster`: the cluster's own settings."""
+
+from typing import Any
+
+import click
+from swarm_api.specs_pb2 import ClusterSpec, Placement
+
+from swarm_cli.options import format_option
+from swarm_cli.quantities import parse_duration
+from swarm_cli.render.inspect import show_objects
+from swarm_cli.service_flags import Parsed
+from swarm_cli.session import current
+
+_DURATION = Parsed("duration", parse_duration)
+_STRATEGIES = {"spread": Placement.SPREAD, "binpack": Placement.BINPACK, "random": Placement.RANDOM}
+
+
+@click.group()
+def cluster() -> None:
+    """The cluster's settings."""
+
+
+@cluster.command("inspect")
+@format_option
+def inspect() -> None:
+    """Show the cluster's settings."""
+    session = current()
+    show_objects([session.client.cluster()], session.format)
+
+
+@cluster.command("update")
+@click.option(
+    "--allow-privileged/--no-allow-privileged",
+    default=None,
+    help="Whether services may have power over their nodes: privileged, devices, host namespaces and the like.",
+)
+@click.option("--task-history-limit", type=click.IntRange(min=1, max=1000), help="Ended tasks kept for each slot.")
+@click.option("--cert-expiry", type=_DURATION, help="How long nodes' certificates are valid, such as 2160h.")
+@click.option("--orphan-after", type=_DURATION, help="When tasks of a node that stays down are given up, such as 24h.")
+@click.option("--strategy", type=click.Choice(list(_STRATEGIES)), help="Where tasks go, unless their service says.")
+def update(**given: Any) -> None:
+    """Change the cluster's settings: only what the flags name."""
+    if all(value is None for value in given.values()):
+        raise click.UsageError("Nothing to change: name a setting, such as --allow-privileged.")
+    current().client.edit_cluster(lambda spec: _apply(spec, given))
+    click.echo("The cluster's settings are changed.")
+
+
+def _apply(spec: ClusterSpec, given: dict[str, Any]) -> None:
+    if given["allow_privileged"] is not None:
+        spec.allow_privileged = given["allow_privileged"]
+    if given["task_history_limit"] is not None:
+        spec.task_history_limit = given["task_history_limit"]
+    for flag, attribute in (("cert_expiry", "certificate_validity"), ("orphan_after", "orphan_after")):
+        if given[flag] is not None:
+            getattr(spec, attribute).CopyFrom(given[flag])
+    if given["strategy"] is not None:
+        spec.default_strategy = _STRATEGIES[given["strategy"]]
