@@ -99,6 +99,11 @@ class ControlStub:
                 request_serializer=swarm__api_dot_control__pb2.RemoveRequest.SerializeToString,
                 response_deserializer=swarm__api_dot_control__pb2.RemoveResponse.FromString,
                 _registered_method=True)
+        self.Rebalance = channel.unary_unary(
+                '/swarm.v1.Control/Rebalance',
+                request_serializer=swarm__api_dot_control__pb2.RebalanceRequest.SerializeToString,
+                response_deserializer=swarm__api_dot_control__pb2.RebalanceResponse.FromString,
+                _registered_method=True)
         self.ListTasks = channel.unary_unary(
                 '/swarm.v1.Control/ListTasks',
                 request_serializer=swarm__api_dot_control__pb2.ListTasksRequest.SerializeToString,
@@ -279,6 +284,13 @@ class ControlServicer:
 
     def RemoveService(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rebalance(self, request, context):
+        """Moves tasks to even out the load, a few at a time, each new task before the old one stops; it goes on after the answer.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -474,6 +486,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.RemoveService,
                     request_deserializer=swarm__api_dot_control__pb2.RemoveRequest.FromString,
                     response_serializer=swarm__api_dot_control__pb2.RemoveResponse.SerializeToString,
+            ),
+            'Rebalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rebalance,
+                    request_deserializer=swarm__api_dot_control__pb2.RebalanceRequest.FromString,
+                    response_serializer=swarm__api_dot_control__pb2.RebalanceResponse.SerializeToString,
             ),
             'ListTasks': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTasks,
@@ -927,6 +944,33 @@ class Control:
             '/swarm.v1.Control/RemoveService',
             swarm__api_dot_control__pb2.RemoveRequest.SerializeToString,
             swarm__api_dot_control__pb2.RemoveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rebalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Control/Rebalance',
+            swarm__api_dot_control__pb2.RebalanceRequest.SerializeToString,
+            swarm__api_dot_control__pb2.RebalanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,8 @@ class ControlStub:
     CreateService: _grpc.UnaryUnaryMultiCallable[_control_pb2.CreateServiceRequest, _control_pb2.CreateServiceResponse]
     UpdateService: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateServiceRequest, _control_pb2.UpdateServiceResponse]
     RemoveService: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveRequest, _control_pb2.RemoveResponse]
+    Rebalance: _grpc.UnaryUnaryMultiCallable[_control_pb2.RebalanceRequest, _control_pb2.RebalanceResponse]
+    """Moves tasks to even out the load, a few at a time, each new task before the old one stops; it goes on after the answer."""
     ListTasks: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListTasksRequest, _control_pb2.ListTasksResponse]
     GetTask: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetRequest, _control_pb2.GetTaskResponse]
     ListNetworks: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListRequest, _control_pb2.ListNetworksResponse]
@@ -93,6 +95,8 @@ class ControlAsyncStub(ControlStub):
     CreateService: _aio.UnaryUnaryMultiCallable[_control_pb2.CreateServiceRequest, _control_pb2.CreateServiceResponse]  # type: ignore[assignment]
     UpdateService: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateServiceRequest, _control_pb2.UpdateServiceResponse]  # type: ignore[assignment]
     RemoveService: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveRequest, _control_pb2.RemoveResponse]  # type: ignore[assignment]
+    Rebalance: _aio.UnaryUnaryMultiCallable[_control_pb2.RebalanceRequest, _control_pb2.RebalanceResponse]  # type: ignore[assignment]
+    """Moves tasks to even out the load, a few at a time, each new task before the old one stops; it goes on after the answer."""
     ListTasks: _aio.UnaryUnaryMultiCallable[_control_pb2.ListTasksRequest, _control_pb2.ListTasksResponse]  # type: ignore[assignment]
     GetTask: _aio.UnaryUnaryMultiCallable[_control_pb2.GetRequest, _control_pb2.GetTaskResponse]  # type: ignore[assignment]
     ListNetworks: _aio.UnaryUnaryMultiCallable[_control_pb2.ListRequest, _control_pb2.ListNetworksResponse]  # type: ignore[assignment]
@@ -210,6 +214,14 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.RemoveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.RemoveResponse, _abc.Awaitable[_control_pb2.RemoveResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Rebalance(
+        self,
+        request: _control_pb2.RebalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RebalanceResponse, _abc.Awaitable[_control_pb2.RebalanceResponse]]:
+        """Moves tasks to even out the load, a few at a time, each new task before the old one stops; it goes on after the answer."""
 
     @_abc_1.abstractmethod
     def ListTasks(

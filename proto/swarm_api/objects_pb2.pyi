@@ -395,6 +395,7 @@ class Task(_message.Message):
     JOB_ITERATION_FIELD_NUMBER: _builtins.int
     START_AFTER_FIELD_NUMBER: _builtins.int
     REPLACES_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     service_id: _builtins.str
     slot: _builtins.int
@@ -403,6 +404,8 @@ class Task(_message.Message):
     desired_state: _types_pb2.TaskState.ValueType
     replaces: _builtins.str
     """The task this one replaces in its slot."""
+    moved: _builtins.bool
+    """Rebalancing made it: its node was chosen together with it, and the task it replaces runs until it does."""
     @_builtins.property
     def meta(self) -> _types_pb2.Meta: ...
     @_builtins.property
@@ -445,10 +448,11 @@ class Task(_message.Message):
         job_iteration: _types_pb2.Version | None = ...,
         start_after: _timestamp_pb2.Timestamp | None = ...,
         replaces: _builtins.str = ...,
+        moved: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "job_iteration", b"job_iteration", "meta", b"meta", "service_annotations", b"service_annotations", "spec", b"spec", "spec_version", b"spec_version", "start_after", b"start_after", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "endpoint", b"endpoint", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "networks", b"networks", "node_id", b"node_id", "replaces", b"replaces", "service_annotations", b"service_annotations", "service_id", b"service_id", "slot", b"slot", "spec", b"spec", "spec_version", b"spec_version", "start_after", b"start_after", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "endpoint", b"endpoint", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "moved", b"moved", "networks", b"networks", "node_id", b"node_id", "replaces", b"replaces", "service_annotations", b"service_annotations", "service_id", b"service_id", "slot", b"slot", "spec", b"spec", "spec_version", b"spec_version", "start_after", b"start_after", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -714,6 +718,7 @@ class Service(_message.Message):
     PENDING_DELETE_FIELD_NUMBER: _builtins.int
     SPEC_CHANGED_BY_FIELD_NUMBER: _builtins.int
     SCHEDULE_STATUS_FIELD_NUMBER: _builtins.int
+    REBALANCE_ASKED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     pending_delete: _builtins.bool
     """removed by the user, its tasks are still being stopped"""
@@ -741,6 +746,10 @@ class Service(_message.Message):
     def job_iteration(self) -> _types_pb2.Version: ...
     @_builtins.property
     def schedule_status(self) -> Global___ScheduleStatus: ...
+    @_builtins.property
+    def rebalance_asked_at(self) -> _timestamp_pb2.Timestamp:
+        """A user asked for its tasks to be spread anew, and that is not done yet."""
+
     def __init__(
         self,
         *,
@@ -756,10 +765,11 @@ class Service(_message.Message):
         pending_delete: _builtins.bool = ...,
         spec_changed_by: _builtins.str = ...,
         schedule_status: Global___ScheduleStatus | None = ...,
+        rebalance_asked_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "job_iteration", b"job_iteration", "meta", b"meta", "previous_spec", b"previous_spec", "schedule_status", b"schedule_status", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "job_iteration", b"job_iteration", "meta", b"meta", "previous_spec", b"previous_spec", "rebalance_asked_at", b"rebalance_asked_at", "schedule_status", b"schedule_status", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "history", b"history", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "schedule_status", b"schedule_status", "spec", b"spec", "spec_changed_by", b"spec_changed_by", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "history", b"history", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "rebalance_asked_at", b"rebalance_asked_at", "schedule_status", b"schedule_status", "spec", b"spec", "spec_changed_by", b"spec_changed_by", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
