@@ -70,8 +70,9 @@ def test_the_common_flags_reach_the_spec(cluster: FakeCluster, swarm: Run) -> No
 
 def test_where_it_may_run(swarm: Run, cluster: FakeCluster) -> None:
     words = (
-        "service create -d --name web --strategy random --affinity service==db --affinity tier!=~front --rebalance "
-        "--platform linux/arm64 --generic-resource gpu=2,fpga=1 --on-disconnect keep -e constraint:node==n2 -e A=1 nginx"
+        "service create -d --name web --strategy random --affinity service==db --affinity tier!=~front "
+        "--rebalance --platform linux/arm64 --generic-resource gpu=2,fpga=1 "
+        "--on-disconnect keep -e constraint:node==n2 -e A=1 nginx"
     )
     assert swarm(*words.split()).err == ""
     spec = cluster.service("web").spec

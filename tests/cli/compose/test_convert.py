@@ -108,15 +108,20 @@ DEPLOY_KEYS = [
     ("deploy: {placement: {x-strategy: binpack}}", "task { placement { strategy: BINPACK } }"),
     (
         "deploy: {placement: {x-affinities: ['service == s_db', 'image !=~ redis*']}}",
-        'task { placement { affinities { kind: "service" pattern: "s_db" } '
-        'affinities { anti: true soft: true kind: "image" pattern: "redis*" } } }',
+        (
+            'task { placement { affinities { kind: "service" pattern: "s_db" } '
+            'affinities { anti: true soft: true kind: "image" pattern: "redis*" } } }'
+        ),
     ),
     ("deploy: {x-rebalance: true}", "rebalance: true"),
     ("deploy: {x-on-disconnect: keep}", "task { on_disconnect: KEEP }"),
     (
         "environment: ['constraint:node==n2', 'affinity:container!=*db*', 'affinity:service==web']",
-        'task { placement { constraints: "node.hostname==n2" affinities { anti: true kind: "container" pattern: "*db*" } '
-        'affinities { kind: "service" pattern: "s_web" } } }',
+        (
+            'task { placement { constraints: "node.hostname==n2" '
+            'affinities { anti: true kind: "container" pattern: "*db*" } '
+            'affinities { kind: "service" pattern: "s_web" } } }'
+        ),
     ),
     ("deploy: {placement: {max_replicas_per_node: 2}}", "task { placement { max_replicas: 2 } }"),
     ("platform: linux/arm64/v8", 'task { placement { platforms { os: "linux" architecture: "arm64" } } }'),
