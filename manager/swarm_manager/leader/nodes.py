@@ -33,7 +33,8 @@ class NodeMonitor:
             await asyncio.sleep(_PERIOD_S)
             self._sessions.tick(_PERIOD_S)
             snapshot = self._store.snapshot
-            silent = [node for node in snapshot.nodes.values() if self._is_silent(node, _limit_s(snapshot))]
+            limit_s = _limit_s(snapshot)
+            silent = [node for node in snapshot.nodes.values() if self._is_silent(node, limit_s)]
             if silent:
                 await self._declare_down(snapshot, silent, term)
 
