@@ -10,8 +10,9 @@ Replaced by objects of ours
     _poller                    our poll, which sleeps until the next deadline instead of a fixed tick
 Overridden methods
     __applyLogEntries          comes right after stock computed a commit index in which the leader counts itself
-                               for entries it has not synced: the place to take that back; also, stock retries an entry for ever when it raises, unpickles commands, and applies
-                               any number of entries in one go while no heartbeat leaves
+                               for entries it has not synced: the place to take that back.  Stock also retries
+                               an entry for ever when it raises, unpickles commands, and applies any number of
+                               entries in one go while no heartbeat leaves
     _checkCommandsToApply      stock queues commands for a leader it does not have and forwards them; ours
                                appends proposals only where leader and term are checked in the same call
     __generateRaftTimeout      stock draws from the global random numbers: not replayable
@@ -22,8 +23,10 @@ Read or written through the properties below
     __otherNodes, __readonlyNodes, __connectedNodes, __raftNextIndex, __raftMatchIndex, __lastResponseTime
                                the membership follows our log entries (stock pickles them, its check that only
                                one changes at a time is dead code, and it has no learners)
-    __raftLog, __raftState, __raftLeader, __noopIDx, __raftLastApplied, __raftCommitIndex,
-    __newAppendEntriesTime     to look at
+    __raftLog, __raftState, __raftLeader, __noopIDx, __newAppendEntriesTime
+                               to look at
+    __raftLastApplied, __raftCommitIndex
+                               what our own apply moves; a commit index that was not on disk is taken back
     __setCurrentTerm, __setState, __sendAppendEntries, __loadDumpFile, __needLoadDumpFile
                                to step down, to replicate at once, to load a snapshot that was verified
 """
