@@ -87,6 +87,8 @@ def _ports(spec: ServiceSpec) -> Iterator[str]:
             yield f"endpoint.ports has the published port {port.published_port}; ports are from 1 to 65535."
         if port.protocol == PortConfig.SCTP and port.publish_mode == PortConfig.INGRESS:
             yield "endpoint.ports publishes an SCTP port in ingress mode, which is not supported; use mode host."
+        if port.host_ip and port.publish_mode == PortConfig.INGRESS:
+            yield f"endpoint.ports binds {port.host_ip} in ingress mode, where all nodes answer; use mode host."
     published = [
         f"{p.published_port}/{PortConfig.Protocol.Name(p.protocol).lower()}"
         for p in spec.endpoint.ports
