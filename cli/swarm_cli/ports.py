@@ -17,9 +17,22 @@ def parse_publish(text: str) -> list[PortConfig]:
     if "=" in text:
         return _long(text)
     ports, host_ip = parse_short(text)
-    if host_ip:
-        raise ValueError(f"{text!r} names a host address; a published port answers on every node's addresses.")
+    _refuse_address(text, host_ip)
     return ports
+
+
+def is_any_address(host_ip: str) -> bool:
+    """Whether it means all addresses of a node: 0.0.0.0 or [::]."""
+    return ipaddress.ip_address(host_ip).is_unspecified
+
+
+def _refuse_address(text: str, host_ip: str) -> None:
+    """A port of the mesh answers everywhere: to open it in silence would betray who wrote 127.0.0.1."""
+    if host_ip and not is_any_address(host_ip):
+        raise ValueError(
+            f"{text!r} names a host address, but a published port answers on all addresses of all nodes: leave it out, "
+            f"or write published=...,target=...,mode=host,host_ip={host_ip} for the task's node alone."
+        )
 
 
 def parse_short(text: str) -> tuple[list[PortConfig], str]:
@@ -83,8 +96,10 @@ def _long(text: str) -> list[PortConfig]:
     fields = parse_fields(text, "--publish", _FIELDS, _ALIASES)
     if "target" not in fields:
         raise ValueError(f"{text!r} lacks target=PORT, the port in the container.")
-    if fields.get("host_ip"):
-        raise ValueError(f"{text!r} names a host address; a published port answers on every node's addresses.")
+    mode = parse_publish_mode(fields.get("mode", "ingress"))
+    host_ip = _address(text, fields.get("host_ip", ""))
+    if mode == PortConfig.INGRESS:
+        _refuse_address(text, host_ip)
     targets = parse_range(fields["target"], text)
     published = parse_range(fields["published"], text) if fields.get("published", "0") != "0" else [0] * len(targets)
     if len(published) != len(targets):
@@ -95,7 +110,18 @@ def _long(text: str) -> list[PortConfig]:
             protocol=parse_protocol(fields.get("protocol", "tcp")),
             target_port=target,
             published_port=outer,
-            publish_mode=parse_publish_mode(fields.get("mode", "ingress")),
+            publish_mode=mode,
+            host_ip=host_ip,
         )
         for target, outer in zip(targets, published, strict=True)
     ]
+
+
+def _address(text: str, host_ip: str) -> str:
+    """The host address to bind; "" where that is any."""
+    if not host_ip:
+        return ""
+    try:
+        return "" if is_any_address(host_ip) else str(ipaddress.ip_address(host_ip))
+    except ValueError:
+        raise ValueError(f"{text!r} is no port: {host_ip!r} is no IP address.") from None

@@ -7,7 +7,7 @@ update changes just what it names.  `--env` of create is `--env-add` of update, 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 from swarm_api.affinities import affinity_from_text, affinity_text
@@ -24,15 +24,12 @@ from swarm_api.types_pb2 import (
 )
 
 from swarm_cli.classic import take_placement
+from swarm_cli.container_flags import apply_container_flags, single_options
 from swarm_cli.fields import parse_fields, split_pair
 from swarm_cli.mounts import parse_mount
+from swarm_cli.parsed import Parsed
 from swarm_cli.ports import parse_publish
 from swarm_cli.quantities import parse_duration, parse_mode, parse_nano_cpus, parse_size
-
-if TYPE_CHECKING:
-    _ParamType = click.ParamType[Any]
-else:
-    _ParamType = click.ParamType  # generic in new releases of click only
 
 Flags = Mapping[str, Any]
 _Parsed = TypeVar("_Parsed")
@@ -44,23 +41,6 @@ _ORDERS = {"stop-first": UpdateConfig.STOP_FIRST, "start-first": UpdateConfig.ST
 STRATEGIES = {"spread": Placement.SPREAD, "binpack": Placement.BINPACK, "random": Placement.RANDOM}
 _ON_DISCONNECT = {"replace": TaskSpec.REPLACE, "keep": TaskSpec.KEEP}
 MODES = ("replicated", "global", "replicated-job", "global-job")
-
-
-class Parsed(_ParamType):
-    """A click type from one of our parsers, whose ValueError is the usage error's text."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The parsed value."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 _SIZE = Parsed("bytes", parse_size)
@@ -188,6 +168,7 @@ def _shared() -> list[Callable[[Any], Any]]:
         option("--health-start-period", type=_DURATION, help="Failures do not count for so long after the start."),
         option("--health-start-interval", type=_DURATION, help="How often it is run meanwhile."),
         option("--no-healthcheck", is_flag=True, help="Switch the image's health check off."),
+        *single_options(),
         option("--log-driver", help="The engine's logging driver for the containers."),
         option("--log-opt", multiple=True, type=_PAIR, metavar="KEY=VALUE", help="Its options."),
     ]
@@ -278,15 +259,9 @@ def _apply_lists(spec: ServiceSpec, flags: Flags) -> None:
     container.env[:] = _merged(container.env, added, flags.get("env_rm") or (), _env_key)
     mounts = _merged(container.mounts, flags.get("mount_add") or (), flags.get("mount_rm") or (), lambda m: m.target)
     _replace(container.mounts, mounts)
-    for field, flag in (("hosts", "host"), ("cap_add", "cap_add"), ("cap_drop", "cap_drop"), ("groups", "group")):
-        if flags.get(flag):
-            getattr(container, field).extend(flags[flag])
+    apply_container_flags(container, flags)
     if flags.get("env_add") or flags.get("env_file"):
         take_placement(spec.task)
-    if flags.get("dns"):
-        container.dns_config.nameservers[:] = flags["dns"]
-    for key, value in flags.get("sysctl") or ():
-        container.sysctls[key] = value
 
 
 def _env_key(line: str) -> str:

@@ -94,6 +94,10 @@ class TestNetworks:
         assert made["HostConfig"]["PortBindings"] == {"53/udp": [{"HostPort": "5353"}]}
         assert made["ExposedPorts"] == {"53/udp": {}}
 
+    def test_one_may_be_bound_to_one_address_of_the_node(self) -> None:
+        made = body('endpoint { ports { target_port: 80 publish_mode: HOST host_ip: "127.0.0.1" published_port: 81 } }')
+        assert made["HostConfig"]["PortBindings"] == {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "81"}]}
+
 
 def test_resources_are_limited_and_reserved() -> None:
     config = host(

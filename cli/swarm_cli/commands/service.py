@@ -9,6 +9,7 @@ from swarm_api.objects_pb2 import Service
 from swarm_api.specs_pb2 import ServiceSpec
 
 from swarm_cli import service_flags as flags
+from swarm_cli.container_flags import create_list_options, update_list_options
 from swarm_cli.errors import InputError
 from swarm_cli.naming import SERVICE
 from swarm_cli.options import each, filter_option, format_option, parse_labels, quiet_option, wait_options
@@ -43,12 +44,7 @@ def service() -> None:
 @click.option("--config", "config_add", multiple=True, type=flags.CONFIG, metavar="NAME", help="Give it a config.")
 @click.option("--label", "-l", "label_add", multiple=True, type=flags.PAIR, metavar="KEY=VALUE", help="Of the service.")
 @click.option("--container-label", "container_label_add", multiple=True, type=flags.PAIR, metavar="KEY=VALUE")
-@click.option("--host", multiple=True, metavar="NAME:ADDRESS", help="An extra host name in the containers.")
-@click.option("--dns", multiple=True, metavar="ADDRESS", help="A name server for the containers.")
-@click.option("--group", multiple=True, help="A further group of the user.")
-@click.option("--cap-add", multiple=True, help="Give the container a Linux capability.")
-@click.option("--cap-drop", multiple=True, help="Take a Linux capability from it.")
-@click.option("--sysctl", multiple=True, type=flags.PAIR, metavar="KEY=VALUE", help="A kernel setting of it.")
+@create_list_options
 @flags.shared_options
 @wait_options
 def create(image: str, args: tuple[str, ...], detach: bool, quiet: bool, timeout_s: float, **given: Any) -> None:
@@ -182,6 +178,7 @@ def scale_one(name: str, replicas: int) -> Service:
 @click.option("--label-rm", multiple=True, metavar="KEY", help="Remove its label.")
 @click.option("--container-label-add", multiple=True, type=flags.PAIR, metavar="KEY=VALUE")
 @click.option("--container-label-rm", multiple=True, metavar="KEY")
+@update_list_options
 @click.option("--rollback", is_flag=True, help="Go back to the previous spec.")
 @click.option(
     "--if-version", type=click.IntRange(min=1), default=None, help="Only while this is its version, as history shows."

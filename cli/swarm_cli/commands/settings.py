@@ -6,9 +6,9 @@ import click
 from swarm_api.specs_pb2 import ClusterSpec, Placement
 
 from swarm_cli.options import format_option
+from swarm_cli.parsed import Parsed
 from swarm_cli.quantities import parse_duration
 from swarm_cli.render.inspect import show_objects
-from swarm_cli.service_flags import Parsed
 from swarm_cli.session import current
 
 _DURATION = Parsed("duration", parse_duration)

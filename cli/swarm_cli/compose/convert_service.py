@@ -18,7 +18,8 @@ from swarm_cli.compose.load import Project
 from swarm_cli.compose.part import Part, pairs, scalar_text, texts
 from swarm_cli.compose.validate import dependencies
 from swarm_cli.compose.variables import read_env_file
-from swarm_cli.ports import parse_protocol, parse_publish_mode, parse_range, parse_short
+from swarm_cli.container_flags import parse_device
+from swarm_cli.ports import is_any_address, parse_protocol, parse_publish_mode, parse_range, parse_short
 from swarm_cli.quantities import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -187,8 +188,12 @@ def _isolation(container: ContainerSpec, part: Part) -> None:
         ("cgroup", "cgroupns_mode"),
         ("runtime", "runtime"),
         ("isolation", "isolation"),
+        ("cpuset", "cpuset_cpus"),
+        ("cgroup_parent", "cgroup_parent"),
     ):
         setattr(container, attribute, str(part.take(key, "")))
+    container.cpu_shares = int(part.take("cpu_shares", 0))
+    container.device_cgroup_rules.extend(texts(part.take("device_cgroup_rules")))
     container.oom_score_adj = int(part.take("oom_score_adj", 0))
     container.oom_kill_disable = bool(part.take("oom_kill_disable", False))
     swappiness = part.take("mem_swappiness")
@@ -229,12 +234,7 @@ def _device(item: Any, place: Part) -> Device:
         )
         part.finish()
         return device
-    host, *rest = str(item).split(":")
-    if not host.startswith("/"):
-        raise place.error(f"{item!r} is no device: write /dev/HOST[:/dev/CONTAINER[:rwm]]")
-    return Device(
-        host_path=host, container_path=rest[0] if rest else host, permissions=rest[1] if len(rest) > 1 else "rwm"
-    )
+    return place.parsed(str(item), parse_device, place.position)
 
 
 def _ulimits(part: Part) -> list[Ulimit]:
@@ -266,14 +266,16 @@ def ports(part: Part) -> list[PortConfig]:
 
 def _short_port(text: str, place: Part) -> list[PortConfig]:
     found, host_ip = place.parsed(text, parse_short, place.position)
-    _note_host_ip(place, host_ip)
+    _refuse_address(place, host_ip)
     return found
 
 
-def _note_host_ip(place: Part, host_ip: str) -> None:
-    if host_ip and not ipaddress.ip_address(host_ip).is_unspecified:
-        place.notes.warn(
-            place.position, f"names the host address {host_ip}, which is not supported yet: all addresses answer."
+def _refuse_address(place: Part, host_ip: str) -> None:
+    """A port of the mesh answers everywhere: to open it in silence would betray who wrote 127.0.0.1."""
+    if host_ip and not is_any_address(host_ip):
+        raise place.error(
+            f"it names the host address {host_ip}, but a published port answers on all addresses of all nodes: leave "
+            f"the address out, or write the long form with 'mode: host', which binds {host_ip} on the task's node alone"
         )
 
 
@@ -293,7 +295,10 @@ def _long_port(part: Part) -> list[PortConfig]:
     host_ip = str(part.take("host_ip", ""))
     if host_ip:
         part.parsed(host_ip, ipaddress.ip_address, (*part.position, "host_ip"))
-        _note_host_ip(part, host_ip)
+        if common.publish_mode == PortConfig.INGRESS:
+            _refuse_address(part, host_ip)
+        elif not is_any_address(host_ip):
+            common.host_ip = host_ip
     part.take("app_protocol")  # it tells people, and proxies, what is spoken there
     part.finish()
     found = []

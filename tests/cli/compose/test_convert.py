@@ -56,6 +56,8 @@ CONTAINER_KEYS = [
         'cap_add: "NET_ADMIN" cap_drop: "ALL" privileged: true',
     ),
     ("devices: ['/dev/a:/dev/b:r']", 'devices { host_path: "/dev/a" container_path: "/dev/b" permissions: "r" }'),
+    ("cpu_shares: 512, cpuset: '0-1', cgroup_parent: /a", 'cpu_shares: 512 cpuset_cpus: "0-1" cgroup_parent: "/a"'),
+    ("device_cgroup_rules: ['c 1:3 rwm']", 'device_cgroup_rules: "c 1:3 rwm"'),
     ("devices: [/dev/a]", 'devices { host_path: "/dev/a" container_path: "/dev/a" permissions: "rwm" }'),
     ("sysctls: {net.core.somaxconn: 1024}", 'sysctls { key: "net.core.somaxconn" value: "1024" }'),
     ("ulimits: {nproc: 5}", 'ulimits { name: "nproc" soft: 5 hard: 5 }'),
@@ -311,10 +313,8 @@ def test_env_files_come_first_and_may_be_optional(converted: Convert, tmp_path: 
         ("build: .", "services.web.build has no effect: images are not built here"),
         ("container_name: web1", "services.web.container_name has no effect: a service may have many containers"),
         ("mac_address: 02:42:ac:11:65:43", "services.web.mac_address is not supported yet and has no effect."),
-        ("cpu_shares: 5", "services.web.cpu_shares is not supported yet"),
+        ("cpu_rt_period: 5", "services.web.cpu_rt_period is not supported yet"),
         ("network_mode: host", "services.web.network_mode is 'host', which is not supported yet"),
-        ("ports: ['127.0.0.1:80:80']", "services.web.ports[0] names the host address 127.0.0.1"),
-        ("ports: [{target: 80, host_ip: 127.0.0.1}]", "names the host address 127.0.0.1"),
         ("networks: {default: {ipv4_address: 10.0.0.5}}", "networks.default.ipv4_address is not supported yet"),
         ("volumes: ['/a:/a:z']", "services.web.volumes[0] has the option 'z'"),
         ("pull_policy: daily", "services.web.pull_policy is 'daily'"),
@@ -330,6 +330,14 @@ def test_what_has_no_effect_is_named_with_its_line(keys: str, warning: str | Non
     assert len(warnings) == 1
     assert warning in warnings[0]
     assert "compose.yaml:4: " in warnings[0]
+
+
+def test_a_port_of_one_node_may_name_an_address(service: Callable[..., ServiceSpec]) -> None:
+    port = "target: 80, published: 8080, mode: host"
+    (bound,) = service(f"ports: [{{{port}, host_ip: 127.0.0.1}}]").endpoint.ports
+    assert (bound.host_ip, bound.publish_mode, bound.published_port) == ("127.0.0.1", 1, 8080)
+    (everywhere,) = service("ports: ['0.0.0.0:8080:80']").endpoint.ports
+    assert (everywhere.host_ip, everywhere.publish_mode) == ("", 0)
 
 
 def test_a_bridge_becomes_an_overlay_and_that_is_said(converted: Convert) -> None:
@@ -350,6 +358,11 @@ def test_a_bridge_becomes_an_overlay_and_that_is_said(converted: Convert) -> Non
         ("ports: ['a:b']", "services.web.ports[0]: 'a:b' is no port"),
         ("ports: ['80-82:80-81']", "the two ranges differ in length"),
         ("ports: ['0:70000']", "is no port"),
+        (
+            "ports: ['127.0.0.1:80:80']",
+            "services.web.ports[0]: it names the host address 127.0.0.1, but a published port",
+        ),
+        ("ports: [{target: 80, host_ip: 127.0.0.1}]", "with 'mode: host', which binds 127.0.0.1"),
         ("restart: sometimes", "services.web.restart: 'sometimes' is no restart policy"),
         ("healthcheck: {test: [curl]}", "begins with CMD"),
         ("volumes: ['/a:b']", "absolute target"),

@@ -138,6 +138,8 @@ def _isolation(spec: ContainerSpec) -> Json:
         CgroupnsMode=spec.cgroupns_mode,
         Isolation=spec.isolation,
         Runtime=spec.runtime,
+        DeviceCgroupRules=list(spec.device_cgroup_rules),
+        CgroupParent=spec.cgroup_parent,
     )
 
 
@@ -151,6 +153,8 @@ def _resources(spec: TaskSpec) -> Json:
         PidsLimit=limits.pids,
         MemorySwap=container.memory_swap_bytes,
         ShmSize=container.shm_size_bytes,
+        CpuShares=container.cpu_shares,
+        CpusetCpus=container.cpuset_cpus,
         OomScoreAdj=container.oom_score_adj,
         Ulimits=[{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in container.ulimits],
         LogConfig=_log_config(spec),
@@ -191,7 +195,9 @@ def _port_bindings(task: Task) -> dict[str, list[Json]]:
     for port in task.endpoint.ports:
         if port.publish_mode == PortConfig.HOST:
             key = f"{port.target_port}/{_PROTOCOLS[port.protocol]}"
-            bindings.setdefault(key, []).append({"HostPort": str(port.published_port or "")})
+            bindings.setdefault(key, []).append(
+                _given(HostIp=port.host_ip) | {"HostPort": str(port.published_port or "")}
+            )
     return bindings
 
 
