@@ -70,6 +70,7 @@ class Client:
         self._budget_s = budget_s
         self.connection = ManagerConnection(access.endpoints, budget_s=budget_s)
         self.services = nouns.Services(self.connection)
+        self.rebalancing = nouns.Rebalancing(self.connection)
         self.nodes = nouns.Nodes(self.connection)
         self.tasks = nouns.Tasks(self.connection)
         self.networks = nouns.Networks(self.connection)

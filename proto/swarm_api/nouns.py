@@ -135,6 +135,17 @@ class Services(_Noun):
         return self._connection.call(lambda stub: stub.RemoveService, request).id
 
 
+class Rebalancing(_Noun):
+    """Moves of tasks that even out the load."""
+
+    def start(
+        self, services: Iterable[str] = (), *, everything: bool = False, dry_run: bool = False
+    ) -> api.RebalanceResponse:
+        """Move tasks of these services (none: of all that allow it; `everything`: of all); what is to be moved."""
+        request = api.RebalanceRequest(services=services, all=everything, dry_run=dry_run, request_id=new_id())
+        return self._connection.call(lambda stub: stub.Rebalance, request)
+
+
 class Nodes(_Noun):
     """Nodes: the machines."""
 

@@ -12,8 +12,11 @@ Commands
            [constraint=EXPR] [depends=B:healthy]
            [order=start-first] [parallelism=N] [delay=S] [monitor=S] [on-failure=pause|continue|rollback] [ratio=R]
            [restart=any|on-failure|none] [restart-delay=S] [max-attempts=N] [max-per-node=N] [memory=MIB] [labels=K:V]
+           [strategy=spread|binpack|random] [prefer=node.labels.L,...] [affinity=EXPR] [generic=NAME:N] [rebalance=yes]
+           [on-disconnect=keep|replace]
     update NAME ...                      as for create
     rm NAME | rm-network NAME | rm-node NODE
+    rebalance NAME                       a user asks for it
     lose NODE | return NODE | drain NODE | activate NODE | pause NODE
     broken IMAGE [rejected|ok]           containers of the image fail at their start from now on, or not any more
     stuck IMAGE                          containers of the image start and do not become healthy
@@ -32,8 +35,9 @@ Commands
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from swarm_api.affinities import affinity_from_text
 from swarm_api.objects_pb2 import Task, UpdateStatus
-from swarm_api.specs_pb2 import ServiceDependency, ServiceSpec
+from swarm_api.specs_pb2 import Placement, ServiceDependency, ServiceSpec, TaskSpec
 from swarm_api.states import state_name
 from swarm_api.types_pb2 import NodeAvailability, PortConfig, RestartPolicy, TaskState, UpdateConfig
 from swarm_manager.api.update_commands import paused, resumed
@@ -163,6 +167,11 @@ class Stage:
         service, _, slot = name.rpartition(".")
         task = next(t for t in self.cluster.running(service) if slot in (str(t.slot), t.node_id))
         self.cluster.end_task(task, TaskState.Value({"failed": "FAILED", "complete": "COMPLETE"}[how]))
+
+    def rebalance(self, name: str) -> None:
+        service = copy_of(self.cluster.service(name))
+        service.rebalance_asked_at.CopyFrom(self.cluster.now)
+        self.cluster.put(service)
 
     def plan(self) -> None:
         self.cluster.plan()
@@ -313,6 +322,33 @@ def _memory(spec: ServiceSpec, value: str) -> None:
     spec.task.resources.reservations.memory_bytes = int(value) * 2**20
 
 
+def _strategy(spec: ServiceSpec, value: str) -> None:
+    spec.task.placement.strategy = Placement.Strategy.Value(value.upper())
+
+
+def _prefer(spec: ServiceSpec, value: str) -> None:
+    for descriptor in value.split(","):
+        spec.task.placement.preferences.add(descriptor=descriptor)
+
+
+def _affinity(spec: ServiceSpec, value: str) -> None:
+    for text in value.split(","):
+        spec.task.placement.affinities.append(affinity_from_text(text))
+
+
+def _generic(spec: ServiceSpec, value: str) -> None:
+    name, _, count = value.partition(":")
+    spec.task.resources.reservations.generic[name] = int(count)
+
+
+def _rebalance(spec: ServiceSpec, value: str) -> None:
+    spec.rebalance = value == "yes"
+
+
+def _on_disconnect(spec: ServiceSpec, value: str) -> None:
+    spec.task.on_disconnect = TaskSpec.OnDisconnect.Value(value.upper())
+
+
 def _labels(spec: ServiceSpec, value: str) -> None:
     key, _, text = value.partition(":")
     spec.annotations.labels[key] = text
@@ -337,6 +373,12 @@ _OPTIONS: dict[str, Callable[[ServiceSpec, str], None]] = {
     "max_per_node": _max_per_node,
     "memory": _memory,
     "labels": _labels,
+    "strategy": _strategy,
+    "prefer": _prefer,
+    "affinity": _affinity,
+    "generic": _generic,
+    "rebalance": _rebalance,
+    "on_disconnect": _on_disconnect,
 }
 
 __all__ = ["parse", "replay"]

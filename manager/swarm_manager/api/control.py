@@ -7,6 +7,7 @@ from swarm_manager.api.configs import ConfigRpcs
 from swarm_manager.api.info import InfoRpcs
 from swarm_manager.api.networks import NetworkRpcs
 from swarm_manager.api.nodes import NodeRpcs
+from swarm_manager.api.rebalance import RebalanceRpcs
 from swarm_manager.api.secrets import SecretRpcs
 from swarm_manager.api.services import ServiceRpcs
 from swarm_manager.api.stacks import StackRpcs
@@ -19,6 +20,7 @@ class ControlRpcs(
     ClusterRpcs,
     NodeRpcs,
     ServiceRpcs,
+    RebalanceRpcs,
     TaskRpcs,
     NetworkRpcs,
     SecretRpcs,

@@ -33,6 +33,7 @@ from swarm_manager.core.diff import FREED
 from swarm_manager.core.draft import is_assigned, is_live
 from swarm_manager.core.orchestrate.depend import waits_for
 from swarm_manager.core.orchestrate.reap import reap_networks
+from swarm_manager.core.orchestrate.rebalance import rebalance, wants_moves
 from swarm_manager.core.orchestrate.service import orchestrate
 from swarm_manager.core.schedule.pipeline import place
 from swarm_manager.core.scratch import Scratch
@@ -122,6 +123,7 @@ def plan(snapshot: View, now: Timestamp, dirty: Dirty, ids: Iterator[str]) -> Pl
             allocate_network(scratch, network)
     for service_id in sorted(scope.services):
         orchestrate(scratch, service_id)
+    rebalance(scratch, scope.services)
     assigned = place(scratch, _ready_to_place(scratch, _waiting(scratch, scope)))
     _give_gateways(scratch, scope, assigned)
     reap_networks(scratch)
@@ -149,6 +151,8 @@ def _scope_of(view: View, dirty: Collection[str]) -> _Scope:
     for node_id in scope.nodes:
         scope.services |= {task.service_id for task in view.tasks_on_node(node_id).values()}
     scope.retry_waiting |= bool(scope.nodes)
+    if scope.retry_waiting:  # where there is room now, tasks may be moved to
+        scope.services |= {s.id for s in view.services.values() if wants_moves(view, s)}
     return scope
 
 
