@@ -14,7 +14,7 @@ from typing import Self
 
 from swarm_api.channel import ManagerConnection
 from swarm_api.control_pb2 import Filter, ListRequest, ListTasksRequest, ServiceProgress
-from swarm_api.errors import ClientError, NotConvergedError, NotFoundError, UpdateStoppedError
+from swarm_api.errors import ClientError, JobFailedError, NotConvergedError, NotFoundError, UpdateStoppedError
 from swarm_api.objects_pb2 import Service, Task, UpdateStatus
 from swarm_api.states import is_over, state_name
 from swarm_api.types_pb2 import TaskState
@@ -114,6 +114,7 @@ class Convergences:
             if service_id not in services:
                 raise NotFoundError(f"The service {service_id} was removed while it was waited for.")
             self._check_not_stopped(services[service_id])
+            _check_not_failed(services[service_id], listed.progress.get(service_id))
         return [judge(services[i], listed.progress.get(i), tasks[i]) for i in self._ids]
 
     def wait(
@@ -158,6 +159,18 @@ class Convergences:
                 f"The update of {name} is paused: {status.message}; see 'swarm-cli service ps {name}', then "
                 f"update it again, 'swarm-cli service resume {name}' or 'swarm-cli service rollback {name}'."
             )
+
+
+def _check_not_failed(service: Service, progress: ServiceProgress | None) -> None:
+    """A job of which nothing runs any more, and not all is complete, never will be."""
+    if progress is None or not progress.failed or progress.completed + progress.failed < progress.wanted:
+        return
+    name = service.spec.annotations.name
+    why = f": {progress.waiting_for.rstrip('.')}" if progress.waiting_for else ""
+    raise JobFailedError(
+        f"The job {name} failed: {progress.completed} of {progress.wanted} runs completed{why}; "
+        f"'swarm-cli service ps {name}' shows the others, 'swarm-cli service update --force {name}' runs it again."
+    )
 
 
 def _not_converged(standing: Sequence[Convergence], timeout_s: float) -> NotConvergedError:

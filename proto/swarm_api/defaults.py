@@ -16,6 +16,7 @@ CERTIFICATE_VALIDITY_S = 90 * 24 * 3600.0
 
 TASK_HISTORY_LIMIT = 5  # SwarmKit keeps 5
 SERVICE_HISTORY_LIMIT = 10
+SCHEDULE_HISTORY_LIMIT = 5  # runs of a scheduled job, and skipped ones
 
 RESTART_DELAY_S = 5.0  # SwarmKit's
 STOP_GRACE_PERIOD_S = 10.0  # Docker's

@@ -16,6 +16,7 @@ ClientError                  anything below; the text is one sentence for people
     OutdatedError              a watch cannot resume from so long ago: read anew
   NotConvergedError          what was asked is accepted, but not running in time; the text says what is missing
   UpdateStoppedError         the update paused, or was rolled back, by its failure action
+  JobFailedError             runs of a job failed, and are not tried again
 """
 
 from typing import ClassVar
@@ -101,6 +102,10 @@ class NotConvergedError(ClientError):
 
 class UpdateStoppedError(ClientError):
     """An update was paused, or rolled back, because its new tasks failed."""
+
+
+class JobFailedError(ClientError):
+    """Runs of a job failed for good; the text says how many, and why."""
 
 
 REQUEST_ERRORS: dict[str, type[RequestError]] = {

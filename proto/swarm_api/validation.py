@@ -23,6 +23,7 @@ from swarm_api.specs_pb2 import (
 )
 from swarm_api.types_pb2 import Annotations, PortConfig, UpdateConfig
 from swarm_api.validation_container import container_problems
+from swarm_api.validation_job import job_problems
 from swarm_api.validation_network import cluster_network_problems, network_problems
 from swarm_api.validation_words import duration_problems, placement_problems, resource_problems
 
@@ -59,11 +60,8 @@ def _service(spec: ServiceSpec) -> Iterator[str]:
 def _mode(spec: ServiceSpec) -> Iterator[str]:
     mode = spec.WhichOneof("mode")
     if mode is None:
-        yield "mode is missing: a service is replicated or global."
-    elif mode in ("replicated_job", "global_job"):
-        yield f"mode {mode} is not supported yet; use replicated or global."
-    if spec.HasField("schedule"):
-        yield "schedule is not supported yet."
+        yield "mode is missing: a service is replicated, global, or a job."
+    yield from job_problems(spec)
     if spec.replicated.replicas > MAX_REPLICAS:
         yield f"replicated.replicas is {spec.replicated.replicas}; at most {MAX_REPLICAS} are allowed."
 

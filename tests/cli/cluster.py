@@ -85,7 +85,7 @@ class FakeCluster(ControlServicer):
         for task in [task for task in self.objects["task"].values() if task.service_id == service.id]:
             self.drop("task", task.id)
         tasks = []
-        for slot in range(1, service.spec.replicated.replicas + 1):
+        for slot in range(1, _wanted(service) + 1):
             task = Task(service_id=service.id, slot=slot, desired_state=TaskState.RUNNING, spec=service.spec.task)
             task.service_annotations.CopyFrom(service.spec.annotations)
             task.spec_version.CopyFrom(service.spec_version)
@@ -206,7 +206,11 @@ class FakeCluster(ControlServicer):
         tasks = [task for task in self.objects["task"].values() if task.service_id == service.id]
         running = sum(task.status.state == TaskState.RUNNING for task in tasks)
         waiting = next((task.status.err for task in tasks if task.status.err), "")
-        return api.ServiceProgress(wanted=service.spec.replicated.replicas, running=running, waiting_for=waiting)
+        completed = sum(task.status.state == TaskState.COMPLETE for task in tasks)
+        failed = sum(task.status.state == TaskState.FAILED for task in tasks)
+        return api.ServiceProgress(
+            wanted=_wanted(service), running=running, completed=completed, failed=failed, waiting_for=waiting
+        )
 
     def CreateService(self, request: Any, context: grpc.ServicerContext) -> api.CreateServiceResponse:
         made = Service(spec=request.spec)
@@ -407,6 +411,10 @@ class FakeCluster(ControlServicer):
         self._watchers.remove(mine)
         if context.is_active():
             context.abort(grpc.StatusCode.UNAVAILABLE, "The manager is going down.")
+
+
+def _wanted(service: Service) -> int:
+    return service.spec.replicated.replicas or service.spec.replicated_job.total_completions
 
 
 def _name(one: Any) -> str:

@@ -314,3 +314,24 @@ def test_an_update_that_names_a_version_is_not_tried_again_on_a_newer_one(cluste
     assert done.code == 1
     assert sum(isinstance(one, UpdateServiceRequest) for one in cluster.requests[requests:]) == 1
     assert cluster.service("web").spec.task.container.image == "nginx:1"
+
+
+JOB = ("--mode", "replicated-job", "--replicas", "5", "--max-concurrent", "2", "--name", "batch", "batch:1")
+
+
+def test_a_job_has_converged_when_its_runs_are_complete(cluster: FakeCluster, swarm: Run) -> None:
+    cluster.runs_services = False
+    cluster.when_watched.append(lambda: cluster.run(cluster.service("batch"), TaskState.COMPLETE))
+    done = swarm("service", "create", *JOB)
+    assert (done.code, done.err.splitlines()[-1]) == (0, "batch: 5 of 5 complete (done)")
+    job = cluster.service("batch").spec.replicated_job
+    assert (job.total_completions, job.max_concurrent) == (5, 2)
+    assert swarm("service", "ls").out.splitlines()[1].split("   ")[2:4] == ["replicated job", "0/5 (5 completed)"]
+
+
+def test_a_job_that_fails_for_good_ends_the_waiting(cluster: FakeCluster, swarm: Run) -> None:
+    cluster.runs_services = False
+    cluster.when_watched.append(lambda: cluster.run(cluster.service("batch"), TaskState.FAILED, "exit code 3"))
+    done = swarm("service", "create", *JOB)
+    assert done.code == 1
+    assert "The job batch failed: 0 of 5 runs completed: exit code 3; 'swarm-cli service ps batch'" in done.err

@@ -31,6 +31,7 @@ from swarm_manager.core.scratch import copy_of
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.core.status import merge_reports, node_lost, node_seen
 from swarm_manager.core.times import SECOND_NS, ns, timestamp
+from swarm_manager.time_zones import zone_of
 
 START_NS = 1_700_000_000 * SECOND_NS
 
@@ -272,7 +273,7 @@ class SimulatedCluster:
             self._agenda = planner.Agenda()
         dirty = planner.ALL if fresh else self._dirty | self._agenda.due(self.now)
         self._dirty, self._knows_nothing = set(), False
-        made = planner.plan(self.snapshot, self.now, dirty, self._ids)
+        made = planner.plan(self.snapshot, self.now, dirty, self._ids, zone_of)
         self._agenda.note(made)
         if made.changes:
             self.commit(made.changes)
@@ -280,7 +281,7 @@ class SimulatedCluster:
 
     def plan_and_die(self, changes: int) -> None:
         """A leader commits the first changes of its plan one by one and dies; the next one knows nothing of it."""
-        made = planner.plan(self.snapshot, self.now, planner.ALL, self._ids)
+        made = planner.plan(self.snapshot, self.now, planner.ALL, self._ids, zone_of)
         for batch in itertools.islice(made.batches(max_size_bytes=1), changes):
             self.commit(batch)
         self._knows_nothing = True
@@ -299,7 +300,7 @@ class SimulatedCluster:
                 break
         else:
             raise AssertionError("the planner does not come to rest")
-        fresh = planner.plan(self.snapshot, self.now, planner.ALL, iter(()))
+        fresh = planner.plan(self.snapshot, self.now, planner.ALL, iter(()), zone_of)
         assert fresh.changes == [], fresh.changes
         assert unsettled(self.snapshot) == []
         assert index_drift(self.snapshot) == []

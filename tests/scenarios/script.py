@@ -8,23 +8,28 @@ Commands
     nodes NAME ...                       ready nodes
     node NAME label=value ...            one more
     network NAME [SUBNET]
-    create NAME [replicas=N | mode=global] [image=I] [networks=A,B] [publish=8080:80,:81,host/90:90]
+    create NAME [replicas=N | mode=global | mode=replicated-job concurrent=N | mode=global-job] [image=I]
+           [networks=A,B] [publish=8080:80,:81,host/90:90]
            [constraint=EXPR] [depends=B:healthy]
            [order=start-first] [parallelism=N] [delay=S] [monitor=S] [on-failure=pause|continue|rollback] [ratio=R]
+           [schedule=*/5_*_*_*_* overlap=forbid|allow|replace zone=Z deadline=S suspended=yes]
            [restart=any|on-failure|none] [restart-delay=S] [max-attempts=N] [max-per-node=N] [memory=MIB] [labels=K:V]
            [strategy=spread|binpack|random] [prefer=node.labels.L,...] [affinity=EXPR] [generic=NAME:N] [rebalance=yes]
            [on-disconnect=keep|replace]
-    update NAME ...                      as for create
+    update NAME ...                      as for create; force=1: replace, or run a job again
     rm NAME | rm-network NAME | rm-node NODE
     rebalance NAME                       a user asks for it
     lose NODE | return NODE | drain NODE | activate NODE | pause NODE
     broken IMAGE [rejected|ok]           containers of the image fail at their start from now on, or not any more
     stuck IMAGE                          containers of the image start and do not become healthy
     end NAME.SLOT [complete]             its container ends by itself
+    finish NAME                          the containers that run end by themselves, completed
     hold NAME | resume NAME              its update is paused, or goes on
     plan                                 the leader plans once
     step                                 every worker takes one step
     run [SECONDS]                        until all is quiet, for so long
+    sleep SECONDS                        nobody leads for so long
+    runs NAME                            of a job with a schedule: its runs, and the next time
     tasks NAME                           its wanted tasks: slot, node, state
     history NAME                         all its tasks, with desired states and errors
     status NAME                          wanted, running, what is waited for; the state of its update
@@ -36,13 +41,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from swarm_api.affinities import affinity_from_text
-from swarm_api.objects_pb2 import Task, UpdateStatus
-from swarm_api.specs_pb2 import Placement, ServiceDependency, ServiceSpec, TaskSpec
+from swarm_api.objects_pb2 import ScheduledRun, Task, UpdateStatus
+from swarm_api.specs_pb2 import CronSchedule, Placement, ServiceDependency, ServiceSpec, TaskSpec
 from swarm_api.states import state_name
 from swarm_api.types_pb2 import NodeAvailability, PortConfig, RestartPolicy, TaskState, UpdateConfig
 from swarm_manager.api.update_commands import paused, resumed
+from swarm_manager.core.orchestrate.jobs import is_job
 from swarm_manager.core.scratch import copy_of
 from swarm_manager.core.status import progress
+from swarm_manager.core.times import SECOND_NS
 
 from tests.core.simulated import SimulatedCluster
 
@@ -109,10 +116,10 @@ class Stage:
         spec = ServiceSpec()
         spec.annotations.name = name
         spec.task.container.image = "app:1"
-        if options.pop("mode", "replicated") == "global":
-            getattr(spec, "global").SetInParent()
-        else:
-            spec.replicated.replicas = 1
+        mode = options.pop("mode", "replicated")
+        getattr(spec, mode.replace("-", "_")).SetInParent()
+        if mode in ("replicated", "replicated-job"):
+            _replicas(spec, "1")
         apply_options(spec, options)
         self.cluster.create(spec)
 
@@ -165,8 +172,13 @@ class Stage:
 
     def end(self, name: str, how: str = "failed") -> None:
         service, _, slot = name.rpartition(".")
-        task = next(t for t in self.cluster.running(service) if slot in (str(t.slot), t.node_id))
+        runs = (t for t in self.cluster.tasks(service) if t.status.state == TaskState.RUNNING)
+        task = next(t for t in runs if slot in (str(t.slot), t.node_id))
         self.cluster.end_task(task, TaskState.Value({"failed": "FAILED", "complete": "COMPLETE"}[how]))
+
+    def finish(self, name: str) -> None:
+        for task in self.cluster.running(name):
+            self.cluster.end_task(task, TaskState.COMPLETE)
 
     def rebalance(self, name: str) -> None:
         service = copy_of(self.cluster.service(name))
@@ -198,11 +210,26 @@ class Stage:
         service = self.cluster.service(name)
         at = progress(self.cluster.snapshot, service.id)
         lines = [f"  {at.running} of {at.wanted} running"]
+        if is_job(service.spec):
+            lines = [f"  {at.completed} of {at.wanted} completed, {at.running} running, {at.failed} failed"]
         if at.waiting_for:
             lines.append(f"  {at.waiting_for}")
         if service.update_status.state != UpdateStatus.NONE:
             lines.append(f"  {service.update_status.message}")
         return lines
+
+    def runs(self, name: str) -> list[str]:
+        status = self.cluster.service(name).schedule_status
+        lines = [
+            f"  {run.iteration or '-'}  {run.scheduled_at.ToJsonString() if run.HasField('scheduled_at') else '-'}  "
+            f"{ScheduledRun.Outcome.Name(run.outcome).lower()}{': ' + run.message if run.message else ''}"
+            for run in status.runs
+        ]
+        following = status.next_run_at.ToJsonString() if status.HasField("next_run_at") else status.message or "never"
+        return [*lines, f"  next: {following}"]
+
+    def sleep(self, seconds: str) -> None:
+        self.cluster.now_ns += int(seconds) * SECOND_NS
 
     def told(self, node: str, kind: str) -> list[str]:
         items = sorted(self.cluster.workers[node].told.items())
@@ -239,7 +266,39 @@ def apply_options(spec: ServiceSpec, options: dict[str, str]) -> None:
 
 
 def _replicas(spec: ServiceSpec, value: str) -> None:
-    spec.replicated.replicas = int(value)
+    if spec.HasField("replicated_job"):
+        spec.replicated_job.total_completions = int(value)
+    else:
+        spec.replicated.replicas = int(value)
+
+
+def _concurrent(spec: ServiceSpec, value: str) -> None:
+    spec.replicated_job.max_concurrent = int(value)
+
+
+def _schedule(spec: ServiceSpec, value: str) -> None:
+    spec.schedule.expression = value.replace("_", " ")
+
+
+def _overlap(spec: ServiceSpec, value: str) -> None:
+    names = {"forbid": CronSchedule.FORBID, "allow": CronSchedule.ALLOW, "replace": CronSchedule.REPLACE_RUNNING}
+    spec.schedule.concurrency = names[value]
+
+
+def _zone(spec: ServiceSpec, value: str) -> None:
+    spec.schedule.time_zone = value
+
+
+def _deadline(spec: ServiceSpec, value: str) -> None:
+    spec.schedule.starting_deadline.seconds = int(value)
+
+
+def _suspended(spec: ServiceSpec, value: str) -> None:
+    spec.schedule.suspended = value == "yes"
+
+
+def _force(spec: ServiceSpec, value: str) -> None:
+    spec.task.force_update += int(value)
 
 
 def _image(spec: ServiceSpec, value: str) -> None:
@@ -356,6 +415,13 @@ def _labels(spec: ServiceSpec, value: str) -> None:
 
 _OPTIONS: dict[str, Callable[[ServiceSpec, str], None]] = {
     "replicas": _replicas,
+    "concurrent": _concurrent,
+    "force": _force,
+    "schedule": _schedule,
+    "overlap": _overlap,
+    "zone": _zone,
+    "deadline": _deadline,
+    "suspended": _suspended,
     "image": _image,
     "networks": _networks,
     "publish": _publish,

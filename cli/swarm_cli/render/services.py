@@ -44,15 +44,17 @@ def mode_name(service: Service) -> str:
 
 
 def replicas(service: Service, progress: ServiceProgress | None) -> Cell:
-    """`2/3`, or for jobs `1/3 complete`."""
+    """`2/3`, or for jobs `2/3 (1 completed)`: those that run, those that are wanted, those that are over."""
     if progress is None:
         return Cell("?")
     is_job = (service.spec.WhichOneof("mode") or "").endswith("job")
     count = progress.completed if is_job else progress.running
-    text = f"{count}/{progress.wanted}" + (" complete" if is_job else "")
+    text = f"{progress.running}/{progress.wanted}" + (f" ({progress.completed} completed)" if is_job else "")
     limit = service.spec.task.placement.max_replicas
     if limit:
         text += f" (max {limit} per node)"
+    if progress.failed:
+        return Cell(f"{text}, {progress.failed} failed", "red")
     return Cell(text, "green" if count >= progress.wanted else "yellow")
 
 

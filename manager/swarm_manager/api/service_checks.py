@@ -12,6 +12,7 @@ from swarm_manager.api.writes import check_spec, copy_of
 from swarm_manager.core.draft import published_ports
 from swarm_manager.core.snapshot import View
 from swarm_manager.errors import RefusedError
+from swarm_manager.time_zones import zone_of
 
 
 def settle(view: View, spec: ServiceSpec, existing: Service | None = None) -> ServiceSpec:
@@ -26,6 +27,7 @@ def settle(view: View, spec: ServiceSpec, existing: Service | None = None) -> Se
     _resolve_references(view, settled, f"Service {name}")
     _refuse_taken_ports(view, settled, existing)
     _refuse_privileges(view, settled, existing)
+    _refuse_unknown_zone(settled)
     return settled
 
 
@@ -81,4 +83,13 @@ def _refuse_privileges(view: View, spec: ServiceSpec, existing: Service | None) 
         raise RefusedError(
             f"Service {spec.annotations.name} asks for {', '.join(asked)}, which gives its containers power over their "
             "nodes and is not allowed in this cluster; 'swarm-cli cluster update --allow-privileged' allows it."
+        )
+
+
+def _refuse_unknown_zone(spec: ServiceSpec) -> None:
+    name = spec.schedule.time_zone
+    if zone_of(name) is None:
+        raise RefusedError(
+            f"Service {spec.annotations.name} has the time zone {name}, which this manager does not know; use an IANA "
+            "name such as Europe/Berlin, or install the package tzdata on the managers."
         )

@@ -209,6 +209,7 @@ def _stamp_service(new: Service, old: Service | None, index: int, at: Timestamp)
         new.ClearField("history")
         return
     _keep_revisions(new, old)
+    _count_iteration(new, old)
     if new.spec == old.spec:
         return
     new.spec_version.index = index
@@ -219,6 +220,13 @@ def _stamp_service(new: Service, old: Service | None, index: int, at: Timestamp)
     new.history.extend(kept[:SERVICE_HISTORY_LIMIT])
     if new.update_status == old.update_status:
         new.update_status.CopyFrom(UpdateStatus())
+
+
+def _count_iteration(new: Service, old: Service) -> None:
+    """A job that is forced runs once more."""
+    is_job = new.spec.WhichOneof("mode") in ("replicated_job", "global_job")
+    if is_job and new.spec.task.force_update > old.spec.task.force_update:
+        new.job_iteration.index = old.job_iteration.index + 1
 
 
 def _keep_revisions(new: Service, old: Service) -> None:

@@ -38,9 +38,10 @@ from swarm_manager.core.orchestrate.service import orchestrate
 from swarm_manager.core.schedule.pipeline import place
 from swarm_manager.core.scratch import Scratch
 from swarm_manager.core.snapshot import View
-from swarm_manager.core.times import ns, timestamp
+from swarm_manager.core.times import Zones, ns, only_utc, timestamp
 
 WAITS_FOR_SERVICES = "waits for other services"
+_ON_EVERY_NODE = frozenset({"global", "global_job"})
 
 
 class All:
@@ -114,9 +115,9 @@ class _Scope:
     retry_waiting: bool  # tasks that wait for a node or an address may find one now, whosever they are
 
 
-def plan(snapshot: View, now: Timestamp, dirty: Dirty, ids: Iterator[str]) -> Plan:
+def plan(snapshot: View, now: Timestamp, dirty: Dirty, ids: Iterator[str], zone_of: Zones = only_utc) -> Plan:
     """What has to change in `snapshot` because of what is dirty (ids of services, nodes, networks, `FREED`, or ALL)."""
-    scratch = Scratch(snapshot, now, ids)
+    scratch = Scratch(snapshot, now, ids, zone_of)
     scope = _everything(snapshot) if isinstance(dirty, All) else _scope_of(snapshot, dirty)
     for network_id in sorted(scope.networks):
         if (network := scratch.networks.get(network_id)) is not None:
@@ -147,7 +148,7 @@ def _scope_of(view: View, dirty: Collection[str]) -> _Scope:
         else:
             scope.nodes.add(object_id)  # also ids of what is no more: it may have been a node
     if any(node_id in view.nodes for node_id in scope.nodes):
-        scope.services |= {s.id for s in view.services.values() if s.spec.HasField("global")}
+        scope.services |= {s.id for s in view.services.values() if s.spec.WhichOneof("mode") in _ON_EVERY_NODE}
     for node_id in scope.nodes:
         scope.services |= {task.service_id for task in view.tasks_on_node(node_id).values()}
     scope.retry_waiting |= bool(scope.nodes)

@@ -16,7 +16,7 @@ from swarm_api.types_pb2 import TaskState
 from swarm_manager.core.draft import Draft
 from swarm_manager.core.kinds import KINDS, Stored
 from swarm_manager.core.snapshot import View
-from swarm_manager.core.times import ns
+from swarm_manager.core.times import Zones, ns, only_utc
 
 S = TypeVar("S", bound=Stored)
 
@@ -31,14 +31,15 @@ _RANK = {
 class Scratch(Draft):
     """A draft that remembers what was touched, and for whom time has to pass."""
 
-    __slots__ = ("_wakes_ns", "base", "fresh_ids", "now", "now_ns", "touched")
+    __slots__ = ("_wakes_ns", "base", "fresh_ids", "now", "now_ns", "touched", "zone_of")
 
-    def __init__(self, base: View, now: Timestamp, ids: Iterator[str]) -> None:
+    def __init__(self, base: View, now: Timestamp, ids: Iterator[str], zone_of: Zones = only_utc) -> None:
         super().__init__(base)
         self.base = base
         self.now = now
         self.now_ns = ns(now)
         self.fresh_ids = ids
+        self.zone_of = zone_of
         self.touched: dict[tuple[int, str], None] = {}
         self._wakes_ns: dict[str, int] = {}
 

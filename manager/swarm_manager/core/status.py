@@ -20,6 +20,7 @@ from swarm_api.types_pb2 import (
 
 from swarm_manager.core.draft import is_assigned, is_live
 from swarm_manager.core.kinds import KINDS, Stored, wrap
+from swarm_manager.core.orchestrate import jobs
 from swarm_manager.core.orchestrate.replicated import replicas_of
 from swarm_manager.core.scratch import copy_of
 from swarm_manager.core.snapshot import View
@@ -117,12 +118,25 @@ def progress(view: View, service_id: str) -> ServiceProgress:
     if service is None:
         return ServiceProgress()
     wanted = [t for t in view.tasks_of_service(service_id).values() if t.desired_state <= RUNNING]
+    if jobs.is_job(service.spec):
+        return _job_progress(view, service, wanted)
     running = sum(1 for t in wanted if _runs(view, t))
     return ServiceProgress(
         wanted=_wanted(service, wanted),
         running=running,
         completed=sum(1 for t in wanted if t.status.state == COMPLETE),
         waiting_for=_waiting_for(view, wanted),
+    )
+
+
+def _job_progress(view: View, service: Service, wanted: list[Task]) -> ServiceProgress:
+    at = jobs.standing(view, service)
+    return ServiceProgress(
+        wanted=at.wanted,
+        running=at.running,
+        completed=at.completed,
+        failed=at.failed,
+        waiting_for=_waiting_for(view, [t for t in wanted if t.job_iteration.index == service.job_iteration.index]),
     )
 
 

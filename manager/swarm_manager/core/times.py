@@ -1,9 +1,20 @@
 """Times and durations as integers of nanoseconds. Nothing here reads a clock."""
 
+from collections.abc import Callable
+from datetime import UTC, tzinfo
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 SECOND_NS = 1_000_000_000
+
+#: A time zone by its IANA name, UTC for an empty one; None: there is no such zone.
+Zones = Callable[[str], tzinfo | None]
+
+
+def only_utc(name: str) -> tzinfo | None:
+    """Zones where no database can be read."""
+    return UTC if name in ("", "UTC") else None
 
 
 def ns(moment: Timestamp) -> int:

@@ -22,6 +22,7 @@ from swarm_manager.core.planner import ALL, Agenda, All, Dirty, Plan, plan
 from swarm_manager.core.times import ns
 from swarm_manager.errors import OutcomeUnknownError, TooOldError
 from swarm_manager.ports import Store
+from swarm_manager.time_zones import zone_of
 
 _log = structlog.get_logger("planner")
 ENTRY_SIZE_BYTES = 256 * 1024
@@ -86,7 +87,7 @@ class Planning:
         return set(dirty) | self._agenda.due(now_timestamp())
 
     async def _plan(self, dirty: Dirty, term: int) -> None:
-        decided = plan(self._store.snapshot, now_timestamp(), dirty, self._ids)
+        decided = plan(self._store.snapshot, now_timestamp(), dirty, self._ids, zone_of)
         if not await self._commit(decided, term):
             self._mark(dirty)
             return

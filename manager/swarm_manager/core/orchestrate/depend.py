@@ -18,6 +18,7 @@ from swarm_api.types_pb2 import (
 )
 
 from swarm_manager.core.draft import is_assigned
+from swarm_manager.core.orchestrate.jobs import is_job, standing
 from swarm_manager.core.snapshot import View
 
 _STARTED = frozenset({STARTING, RUNNING, COMPLETE})
@@ -40,12 +41,15 @@ def _unfulfilled(view: View, dependency: ServiceDependency) -> str:
     if service is None or service.pending_delete:
         return "" if dependency.optional else f"Waits for service {dependency.service}, which does not exist."
     tasks = list(view.tasks_of_service(service.id).values())
-    if _fulfils(service, tasks, dependency.condition):
+    if _fulfils(view, service, tasks, dependency.condition):
         return ""
     return f"Waits for service {dependency.service} to {_WORDS[dependency.condition]}."
 
 
-def _fulfils(service: Service, tasks: list[Task], condition: ServiceDependency.Condition.ValueType) -> bool:
+def _fulfils(view: View, service: Service, tasks: list[Task], condition: ServiceDependency.Condition.ValueType) -> bool:
+    if condition == ServiceDependency.COMPLETED and is_job(service.spec):
+        at = standing(view, service)
+        return at.completed >= at.wanted
     if service.spec.WhichOneof("mode") == "replicated" and not service.spec.replicated.replicas:
         return True
     states = [task.status.state for task in tasks]

@@ -72,7 +72,7 @@ def _is_quiet(desk: Desk, slot: Slot, rules: NodeRules) -> bool:
 def _replace_lost(desk: Desk, slot: Slot, rules: NodeRules) -> None:
     """Tasks of nodes that are down or gone are given up at once; what of them still runs is stopped on its return."""
     lost = [t for t in slot.wanted() if is_live(t) and rules.verdict(desk.scratch, t) is Stay.LOST]
-    if desk.service.spec.task.restart.condition == RestartPolicy.NONE:
+    if desk.restart.condition == RestartPolicy.NONE:
         _give_up_removed(desk, slot, lost)
         return
     for task in lost:
@@ -98,7 +98,7 @@ def _replace_ended(desk: Desk, slot: Slot, is_outdated: Test) -> None:
             desk.desire(slot, task, SHUTDOWN)
         return
     last = ended[-1]
-    decision = verdict(slot, last, desk.service.spec.task.restart, is_outdated)
+    decision = verdict(slot, last, desk.restart, is_outdated)
     if decision.replace and _ended_before_it_started(last) and desk.must_wait(decision.not_before_ns):
         return
     for task in ended if decision.replace else ended[:-1]:
@@ -126,7 +126,7 @@ def _move_from_node(desk: Desk, slot: Slot, rules: NodeRules, is_outdated: Test)
     if len(wanted) > 1:
         desk.desire(slot, newest, SHUTDOWN)
         newest = wanted[-2]
-    not_before_ns = earliest_start_ns(slot, desk.service.spec.task.restart, is_outdated)
+    not_before_ns = earliest_start_ns(slot, desk.restart, is_outdated)
     if not_before_ns is not None and not desk.must_wait(not_before_ns):
         replace(desk, slot, newest, order_of_moving(desk))
 

@@ -1,5 +1,7 @@
 """Clears away: ended tasks beyond the history limit, removed services and networks, tasks nobody can tell of."""
 
+from collections.abc import Collection
+
 from swarm_api.defaults import ORPHAN_AFTER_S, TASK_HISTORY_LIMIT
 from swarm_api.objects_pb2 import (
     NETWORK,
@@ -23,8 +25,11 @@ from swarm_manager.core.snapshot import View
 from swarm_manager.core.times import duration_ns, ns, seconds_ns
 
 
-def reap_slot(desk: Desk, slot: Slot) -> None:
-    """Deletes what of the slot is over and not worth keeping; settles what no worker will ever report."""
+def reap_slot(desk: Desk, slot: Slot, iterations: Collection[int] | None = None) -> None:
+    """Deletes what of the slot is over and not worth keeping; settles what no worker will ever report.
+
+    `iterations`: of a scheduled job the runs that are kept; None: all, as far as the history limit goes.
+    """
     limit = max(history_limit(desk.scratch), history_needed(desk.service.spec.task.restart))
     if len(slot.tasks) == 1 and next(iter(slot.tasks.values())).desired_state <= RUNNING:
         return
@@ -32,12 +37,16 @@ def reap_slot(desk: Desk, slot: Slot) -> None:
     for task in slot.history():
         settled = settle_unreachable(desk.scratch, task)
         slot.tasks[task.id] = settled
-        if can_go(settled):
+        if can_go(settled) or (iterations is not None and _is_forgotten(settled, iterations)):
             desk.forget(slot, settled)
         elif not is_live(settled):
             ended.append(settled)
     for task in ended[: max(0, len(ended) - limit)]:
         desk.forget(slot, task)
+
+
+def _is_forgotten(task: Task, iterations: Collection[int]) -> bool:
+    return not is_live(task) and task.job_iteration.index not in iterations
 
 
 def can_go(task: Task) -> bool:

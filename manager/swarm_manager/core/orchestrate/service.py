@@ -4,15 +4,17 @@ from swarm_api.objects_pb2 import Service
 
 from swarm_manager.core.allocate.allocator import allocate_service
 from swarm_manager.core.orchestrate import global_, replicated
+from swarm_manager.core.orchestrate.cron import follow_schedule, kept_iterations
 from swarm_manager.core.orchestrate.enforce import NodeRules
 from swarm_manager.core.orchestrate.healing import heal, heal_in_place
+from swarm_manager.core.orchestrate.jobs import run_job
 from swarm_manager.core.orchestrate.outdated import outdated_test
 from swarm_manager.core.orchestrate.reap import reap_service, reap_slot
 from swarm_manager.core.orchestrate.slots import Desk
 from swarm_manager.core.orchestrate.update import Update
 from swarm_manager.core.scratch import Scratch
 
-#: The modes whose tasks are kept running. Jobs run to their end and have orchestrators of their own.
+#: The modes whose tasks are kept running. Jobs run to their end.
 _RUNNING_MODES = frozenset({None, "replicated", "global"})
 
 
@@ -23,6 +25,8 @@ def orchestrate(scratch: Scratch, service_id: str) -> None:
         reap_service(scratch, service_id, service)
     elif service.spec.WhichOneof("mode") in _RUNNING_MODES:
         _keep_running(scratch, allocate_service(scratch, service))
+    else:
+        _run_to_the_end(scratch, allocate_service(scratch, service))
 
 
 def _keep_running(scratch: Scratch, service: Service) -> None:
@@ -41,3 +45,12 @@ def _keep_running(scratch: Scratch, service: Service) -> None:
     Update(desk, is_outdated).advance()
     for slot in list(desk.slots.values()):
         reap_slot(desk, slot)
+
+
+def _run_to_the_end(scratch: Scratch, service: Service) -> None:
+    service = follow_schedule(scratch, service)
+    desk = Desk(scratch, service)
+    run_job(desk)
+    kept = kept_iterations(service) if service.spec.HasField("schedule") else None
+    for slot in list(desk.slots.values()):
+        reap_slot(desk, slot, kept)

@@ -12,6 +12,7 @@ from swarm_api.types_pb2 import (
     PENDING,
     READY,
     RUNNING,
+    RestartPolicy,
     TaskState,
 )
 
@@ -66,6 +67,7 @@ class Desk:
     def __init__(self, scratch: Scratch, service: Service) -> None:
         self.scratch = scratch
         self.service = service
+        self.restart = restart_policy(service)
         self.slots: dict[SlotKey, Slot] = {}
         self._template: Task | None = None
         for task in scratch.tasks_of_service(service.id).values():
@@ -83,8 +85,13 @@ class Desk:
 
     # Steps
 
-    def create(self, slot: Slot, replaces: Task | None = None, start_after_ns: int = 0) -> Task:
-        """A new task in the slot: to run at once, or READY until it may (see `may_run`)."""
+    def create(
+        self, slot: Slot, replaces: Task | None = None, start_after_ns: int = 0, iteration: int | None = None
+    ) -> Task:
+        """A new task in the slot: to run at once, or READY until it may (see `may_run`).
+
+        `iteration`: of a job; that of the task it replaces unless given.
+        """
         scratch = self.scratch
         task = Task()
         task.CopyFrom(self._new_task())
@@ -92,6 +99,9 @@ class Desk:
         task.slot, task.node_id = slot.key
         if replaces is not None:
             task.replaces = replaces.id
+            iteration = replaces.job_iteration.index if iteration is None else iteration
+        if iteration:
+            task.job_iteration.index = iteration
         if start_after_ns > scratch.now_ns:
             task.start_after.CopyFrom(timestamp(start_after_ns))
         task.desired_state = RUNNING if self.may_run(slot, task) else READY
@@ -147,6 +157,18 @@ class Desk:
         if self._template is None:
             self._template = _template(self.scratch, self.service)
         return self._template
+
+
+def restart_policy(service: Service) -> RestartPolicy:
+    """When the service's ended tasks are replaced. Of a job `any` means `on-failure`: what is complete stays so."""
+    policy = service.spec.task.restart
+    is_job = service.spec.WhichOneof("mode") in ("replicated_job", "global_job")
+    if not is_job or policy.condition != RestartPolicy.ANY:
+        return policy
+    meant = RestartPolicy()
+    meant.CopyFrom(policy)
+    meant.condition = RestartPolicy.ON_FAILURE
+    return meant
 
 
 def slot_key(task: Task) -> SlotKey:
