@@ -26,6 +26,7 @@ ENTRIES = {
     "info": Entry(f"{_COMMANDS}.info:info", "Show the cluster: its managers, its leader, what runs.", "Cluster"),
     "cluster": Entry(f"{_COMMANDS}.settings:cluster", "Show and change the cluster's settings.", "Cluster"),
     "node": Entry(f"{_COMMANDS}.node:node", "List, inspect, update, promote, demote, remove nodes.", "Cluster"),
+    "rebalance": Entry(f"{_COMMANDS}.rebalance:rebalance", "Even out the load of the nodes.", "Cluster"),
     "events": Entry(f"{_COMMANDS}.events:events", "Print changes as they happen.", "Cluster"),
     "up": Entry(f"{_COMMANDS}.project:up", "Deploy the compose file of this folder.", "This folder's compose file"),
     "ps": Entry(f"{_COMMANDS}.project:ps", "Show its tasks.", "This folder's compose file"),

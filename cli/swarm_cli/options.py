@@ -60,6 +60,11 @@ def filter_option(known: Sequence[str], *, has_short: bool = True) -> Callable[[
 
 def wait_options(command: _Command) -> _Command:
     """`--detach`, `--quiet`, `--timeout` of commands that wait until what they asked for runs."""
+    return click.option("--detach", "-d", is_flag=True, help="Do not wait until it runs.")(wait_limits(command))
+
+
+def wait_limits(command: _Command) -> _Command:
+    """`--quiet` and `--timeout` of commands that may wait."""
     command = click.option(
         "--timeout",
         "timeout_s",
@@ -69,8 +74,7 @@ def wait_options(command: _Command) -> _Command:
         metavar="SECONDS",
         help="Wait for so long, then exit with 4 (it goes on in the background); 0: for ever.",
     )(command)
-    command = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")(command)
-    return click.option("--detach", "-d", is_flag=True, help="Do not wait until it runs.")(command)
+    return click.option("--quiet", "-q", is_flag=True, help="Show no progress.")(command)
 
 
 def parse_labels(values: Sequence[str]) -> dict[str, str]:

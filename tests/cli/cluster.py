@@ -45,6 +45,7 @@ class FakeCluster(ControlServicer):
         self.cluster = Cluster(id="c1")
         self.requests: list[Any] = []
         self.index = 0
+        self.rebalances = api.RebalanceResponse()  #: what there is to move
         self.runs_services = True  #: whether created services run at once
         self.fails_next: list[tuple[grpc.StatusCode, str]] = []
         self.when_watched: list[Callable[[], object]] = []  #: done as soon as a watch stands
@@ -182,6 +183,13 @@ class FakeCluster(ControlServicer):
     def GetNode(self, request: Any, context: grpc.ServicerContext) -> api.GetNodeResponse:
         self._begin(request, context)
         return api.GetNodeResponse(node=self._find("node", request.id, context))
+
+    def Rebalance(self, request: Any, context: grpc.ServicerContext) -> api.RebalanceResponse:
+        self._begin(request, context)
+        if not request.dry_run:
+            for move in self.rebalances.moves:
+                self.service(move.service_name).rebalance_asked_at.seconds = 1
+        return self.rebalances
 
     def UpdateNode(self, request: Any, context: grpc.ServicerContext) -> api.UpdateNodeResponse:
         self._begin(request, context)

@@ -9,13 +9,16 @@ from swarm_api.objects_pb2 import Node
 from swarm_api.specs_pb2 import NodeSpec
 from swarm_api.types_pb2 import NodeAvailability, NodeRole
 
+from swarm_cli.commands.rebalance import rebalance
 from swarm_cli.naming import NODE
-from swarm_cli.options import each, filter_option, format_option, parse_labels, quiet_option
+from swarm_cli.options import each, filter_option, format_option, parse_labels, quiet_option, wait_limits
+from swarm_cli.rebalancing import wait_drained
 from swarm_cli.render.inspect import show_objects
 from swarm_cli.render.nodes import hostname, node_table
 from swarm_cli.service_flags import PAIR
 from swarm_cli.session import current
 from swarm_cli.tasks import show_tasks, task_options
+from swarm_cli.waiting import Wait
 
 
 @click.group()
@@ -110,6 +113,45 @@ def update(
 
     current().client.nodes.edit(name, change)
     click.echo(name)
+
+
+@node.command("drain")
+@click.argument("names", nargs=-1, required=True, type=NODE, metavar="NODE...")
+@click.option("--wait", is_flag=True, help="Return when nothing runs there any more.")
+@wait_limits
+def drain(names: tuple[str, ...], wait: bool, quiet: bool, timeout_s: float) -> None:
+    """Give a node's tasks away: each one's replacement runs before the old one stops, where the service can stand two.
+
+    The node takes no tasks until 'swarm-cli node activate'.
+    """
+    session = current()
+    drained = [(name, _set_availability(name, NodeAvailability.DRAIN)) for name in names]
+    for name, one in drained:
+        if wait:
+            wait_drained(session, one, Wait(quiet=quiet, timeout_s=timeout_s))
+        click.echo(name)
+
+
+@node.command("activate")
+@click.argument("names", nargs=-1, required=True, type=NODE, metavar="NODE...")
+def activate(names: tuple[str, ...]) -> None:
+    """Let nodes take tasks again."""
+
+    def act(name: str) -> None:
+        _set_availability(name, NodeAvailability.ACTIVE)
+        click.echo(name)
+
+    each(names, "change", act)
+
+
+def _set_availability(name: str, availability: NodeAvailability.ValueType) -> Node:
+    def change(spec: NodeSpec) -> None:
+        spec.availability = availability
+
+    return current().client.nodes.edit(name, change)
+
+
+node.add_command(rebalance)
 
 
 @node.command("promote")

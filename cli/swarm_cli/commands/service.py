@@ -13,8 +13,10 @@ from swarm_cli.container_flags import create_list_options, update_list_options
 from swarm_cli.errors import InputError
 from swarm_cli.naming import SERVICE
 from swarm_cli.options import each, filter_option, format_option, parse_labels, quiet_option, wait_options
+from swarm_cli.rebalancing import rebalance as even_out
 from swarm_cli.render.inspect import show_objects
 from swarm_cli.render.revisions import revision_table, revisions
+from swarm_cli.render.runs import run_table
 from swarm_cli.render.services import mode_name, service_table
 from swarm_cli.session import current
 from swarm_cli.tasks import show_tasks, task_options
@@ -222,6 +224,16 @@ def _network_targets(names: tuple[str, ...]) -> tuple[str, ...]:
     return names + tuple(current().client.networks.get(name).id for name in names)
 
 
+@service.command("rebalance")
+@click.argument("names", nargs=-1, required=True, type=SERVICE, metavar="SERVICE...")
+@click.option("--dry-run", is_flag=True, help="Only show what would be moved.")
+@wait_options
+@format_option
+def rebalance(names: tuple[str, ...], dry_run: bool, detach: bool, quiet: bool, timeout_s: float) -> None:
+    """Move tasks of services to nodes that have fewer: each one's replacement runs before the old one stops."""
+    even_out(current(), names, Wait(detach, quiet, timeout_s), everything=False, dry_run=dry_run)
+
+
 @service.command("rollback")
 @click.argument("name", type=SERVICE, metavar="SERVICE")
 @click.option("--to", type=click.IntRange(min=1), help="A kept version, as history shows. Default: the previous.")
@@ -242,6 +254,16 @@ def history(name: str) -> None:
     session = current()
     found = session.client.services.get(name)
     session.show(list(revisions(found)), lambda: revision_table(found))
+
+
+@service.command("runs")
+@click.argument("name", type=SERVICE, metavar="SERVICE")
+@format_option
+def runs(name: str) -> None:
+    """Show the runs of a job with a schedule: when each was, what became of it, and when the next one is."""
+    session = current()
+    found = session.client.services.get(name)
+    session.show(found.schedule_status, lambda: run_table(found))
 
 
 @service.command("pause")
