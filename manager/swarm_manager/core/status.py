@@ -157,9 +157,15 @@ def _waiting_for(view: View, wanted: list[Task]) -> str:
     task = min(waiting, key=lambda t: (t.slot, t.node_id, t.id), default=None)
     if task is None:
         return ""
+    if task.status.state == RUNNING and (node := view.nodes.get(task.node_id)) is not None:
+        return f"task {task.slot or task.node_id} waits for its node {_name(node)}, which is down"
     why = task.status.err or _last_error(view, task) or task.status.message
     said = f"task {task.slot or task.node_id} is {state_name(task.status.state)}"
     return f"{said}: {why}" if why else said
+
+
+def _name(node: Node) -> str:
+    return node.spec.annotations.name or node.description.hostname or node.id
 
 
 def _last_error(view: View, task: Task) -> str:

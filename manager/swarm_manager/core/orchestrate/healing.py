@@ -125,7 +125,9 @@ def _move_from_node(desk: Desk, slot: Slot, rules: NodeRules, is_outdated: Test)
         return
     if len(wanted) > 1:
         desk.desire(slot, newest, SHUTDOWN)
-        newest = wanted[-2]
+        was_moved, newest = newest.moved, wanted[-2]
+        if was_moved and rules.verdict(desk.scratch, newest) is Stay.MAY_STAY:
+            return  # rebalancing brought it there: the old task can as well stay
     not_before_ns = earliest_start_ns(slot, desk.restart, is_outdated)
     if not_before_ns is not None and not desk.must_wait(not_before_ns):
         replace(desk, slot, newest, order_of_moving(desk))
