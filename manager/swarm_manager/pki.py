@@ -52,9 +52,7 @@ def create_ca(cluster_id: str, now: datetime) -> CertificateAuthority:
     builder = _builder(name, name, key.public_key(), now, now + CA_VALIDITY)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
-    builder = builder.add_extension(
-        x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-    )
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     certificate = builder.sign(key, hashes.SHA256())
     return CertificateAuthority(certificate.public_bytes(Encoding.PEM), key_to_pem(key))
 
@@ -147,9 +145,7 @@ def _leaf_extensions(
 
 
 def _p256(public_key: object) -> ec.EllipticCurvePublicKey:
-    if not isinstance(public_key, ec.EllipticCurvePublicKey) or not isinstance(
-        public_key.curve, ec.SECP256R1
-    ):
+    if not isinstance(public_key, ec.EllipticCurvePublicKey) or not isinstance(public_key.curve, ec.SECP256R1):
         raise PkiError("only ECDSA P-256 keys are certified")
     return public_key
 
