@@ -30,6 +30,7 @@ from swarm_cli.mounts import parse_mount
 from swarm_cli.parsed import Parsed
 from swarm_cli.ports import parse_publish
 from swarm_cli.quantities import parse_duration, parse_mode, parse_nano_cpus, parse_size
+from swarm_cli.schedules import apply_schedule, schedule_options
 
 Flags = Mapping[str, Any]
 _Parsed = TypeVar("_Parsed")
@@ -127,6 +128,7 @@ def _shared() -> list[Callable[[Any], Any]]:
     return [
         option("--replicas", type=click.IntRange(min=0), help="How many tasks (replicated mode)."),
         option("--max-concurrent", type=click.IntRange(min=0), help="Of a job: how many tasks at once."),
+        *schedule_options(_DURATION),
         option("--hostname", help="The containers' host name."),
         option("--user", "-u", help="User name or id, and group, in the container."),
         option("--workdir", "-w", help="The working directory in the container."),
@@ -190,6 +192,7 @@ def apply_flags(spec: ServiceSpec, flags: Flags) -> None:
     """Change `spec` by all flags that were given.  ValueError names two that do not go together."""
     for apply in (
         _apply_mode,
+        apply_schedule,
         _apply_container,
         _apply_lists,
         _apply_labels,

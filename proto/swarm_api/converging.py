@@ -53,6 +53,9 @@ def judge(service: Service, progress: ServiceProgress | None, tasks: Iterable[Ta
     if is_job:
         count = progress.completed if progress else sum(t.status.state == TaskState.COMPLETE for t in current)
         settled = True
+        wanted = (
+            0 if service.spec.HasField("schedule") else wanted
+        )  # it runs when its time comes: nobody waits for that
     else:
         count = sum(task.status.state == TaskState.RUNNING for task in current)
         settled = len(current) == len(wanted_now) and service.update_status.state not in _UNDER_WAY
@@ -163,7 +166,9 @@ class Convergences:
 
 def _check_not_failed(service: Service, progress: ServiceProgress | None) -> None:
     """A job of which nothing runs any more, and not all is complete, never will be."""
-    if progress is None or not progress.failed or progress.completed + progress.failed < progress.wanted:
+    if progress is None or service.spec.HasField("schedule") or not progress.failed:
+        return
+    if progress.completed + progress.failed < progress.wanted:
         return
     name = service.spec.annotations.name
     why = f": {progress.waiting_for.rstrip('.')}" if progress.waiting_for else ""

@@ -5,7 +5,7 @@ import json
 import pytest
 from swarm_api.affinities import affinity_text
 from swarm_api.control_pb2 import CreateServiceRequest, UpdateServiceRequest
-from swarm_api.objects_pb2 import Service, UpdateStatus
+from swarm_api.objects_pb2 import ScheduledRun, Service, UpdateStatus
 from swarm_api.specs_pb2 import Placement, TaskSpec
 from swarm_api.types_pb2 import TaskState
 
@@ -335,3 +335,39 @@ def test_a_job_that_fails_for_good_ends_the_waiting(cluster: FakeCluster, swarm:
     done = swarm("service", "create", *JOB)
     assert done.code == 1
     assert "The job batch failed: 0 of 5 runs completed: exit code 3; 'swarm-cli service ps batch'" in done.err
+
+
+def test_a_scheduled_job_is_made_changed_and_shown(cluster: FakeCluster, swarm: Run) -> None:
+    flags = ("--schedule", "*/5 * * * *", "--time-zone", "Europe/Berlin", "--concurrency", "replace")
+    done = swarm("service", "create", *flags, "--starting-deadline", "90s", "--keep-runs", "3", *JOB)
+    assert done.code == 0  # it is there; nobody waits for its time
+    schedule = cluster.service("batch").spec.schedule
+    assert (schedule.expression, schedule.time_zone) == ("*/5 * * * *", "Europe/Berlin")
+    assert (schedule.concurrency, schedule.starting_deadline.seconds, schedule.history_limit) == (2, 90, 3)
+    status = cluster.service("batch").schedule_status
+    status.next_run_at.seconds = 1_700_000_400
+    status.runs.add(iteration=1, outcome=ScheduledRun.FAILED_RUN, message="2 of 5 tasks failed")
+    status.runs[0].scheduled_at.seconds = 1_700_000_100
+    listed = swarm("service", "ls").out.splitlines()[1]
+    assert "cron (*/5 * * * *)" in listed
+    assert listed.endswith("next run 2023-11-14 22:20:00 UTC")
+    coming, first = swarm("service", "runs", "batch").out.splitlines()[1:]
+    assert coming.split() == ["2023-11-14", "22:20:00", "to", "come"]
+    assert (first.split()[:3], first.split()[3]) == (["1", "2023-11-14", "22:15:00"], "failed")
+    assert first.endswith("2 of 5 tasks failed")
+    assert swarm("service", "update", "batch", "--suspend").code == 0
+    assert swarm("service", "ls").out.splitlines()[1].endswith("suspended")
+    assert swarm("service", "update", "-d", "batch", "--schedule", "").code == 0
+    assert not cluster.service("batch").spec.HasField("schedule")
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [(["--schedule", "* * *"], "write five fields"), (["--suspend"], "--suspend goes with --schedule")],
+)
+def test_a_schedule_that_cannot_be_is_refused_before_anything_is_sent(
+    flags: list[str], sentence: str, cluster: FakeCluster, swarm: Run
+) -> None:
+    done = swarm("service", "create", *flags, *JOB)
+    assert (done.code, sentence in done.err) == (2, True)
+    assert not cluster.requests

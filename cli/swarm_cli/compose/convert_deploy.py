@@ -8,6 +8,7 @@ from swarm_api.types_pb2 import Platform, Resources, RestartPolicy, UpdateConfig
 
 from swarm_cli.compose.part import Part, pairs, scalar_text, texts
 from swarm_cli.quantities import parse_duration, parse_nano_cpus, parse_size, parse_whole
+from swarm_cli.schedules import convert_schedule
 
 _CONDITIONS = {
     "any": RestartPolicy.ANY,
@@ -25,6 +26,7 @@ def apply_deploy(spec: ServiceSpec, service: Part) -> None:
     """All that says how many tasks there are, where, and what becomes of them."""
     deploy = service.part("deploy")
     _mode(spec, service, deploy)
+    convert_schedule(spec, deploy)
     spec.annotations.labels.update({key: value or "" for key, value in pairs(deploy.take("labels")).items()})
     mode = deploy.parse("endpoint_mode", lambda value: _choice(value, {"vip": 0, "dnsrr": 1}, "endpoint mode"))
     if mode is not None:
@@ -62,6 +64,9 @@ def _mode(spec: ServiceSpec, service: Part, deploy: Part) -> None:
         spec.replicated.replicas = 1 if count is None else count
     else:
         spec.replicated_job.total_completions = spec.replicated_job.max_concurrent = 1 if count is None else count
+        at_once = deploy.parse("x-max-concurrent", lambda value: parse_whole(str(value), "number of tasks"))
+        if at_once is not None:
+            spec.replicated_job.max_concurrent = at_once
 
 
 def _placement(placement: Placement, part: Part, service: Part) -> None:

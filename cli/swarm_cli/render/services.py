@@ -6,6 +6,7 @@ from swarm_api.control_pb2 import ServiceProgress
 from swarm_api.objects_pb2 import Service, UpdateStatus
 from swarm_api.types_pb2 import PortConfig
 
+from swarm_cli.render.runs import next_run
 from swarm_cli.render.tasks import port_text, short_image
 from swarm_cli.render.text import Cell, Column, Table
 
@@ -72,4 +73,4 @@ def _note(service: Service, progress: ServiceProgress | None) -> str:
     waiting = progress.waiting_for if progress is not None else ""
     if not waiting and state in (UpdateStatus.UPDATING, UpdateStatus.ROLLBACK_STARTED):
         return service.update_status.message or "updating"
-    return " ".join(waiting.split())
+    return "; ".join(said for said in (" ".join(waiting.split()), next_run(service)) if said)

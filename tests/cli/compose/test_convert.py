@@ -101,6 +101,22 @@ DEPLOY_KEYS = [
     ("deploy: {mode: global}", "global { }"),
     ("deploy: {mode: replicated-job, replicas: 4}", "replicated_job { max_concurrent: 4 total_completions: 4 }"),
     ("deploy: {mode: global-job}", "global_job { }"),
+    (
+        "deploy: {mode: replicated-job, replicas: 4, x-max-concurrent: 2}",
+        "replicated_job { max_concurrent: 2 total_completions: 4 }",
+    ),
+    (
+        "deploy: {mode: global-job, x-schedule: '@daily'}",
+        'global_job { } schedule { expression: "@daily" }',
+    ),
+    (
+        "deploy: {mode: global-job, x-schedule: {expression: '0 3 * * *', time_zone: Asia/Tokyo, suspend: true}}",
+        'global_job { } schedule { expression: "0 3 * * *" time_zone: "Asia/Tokyo" suspended: true }',
+    ),
+    (
+        "deploy: {mode: global-job, x-schedule: {expression: '@daily', concurrency: replace, keep_runs: 7}}",
+        'global_job { } schedule { expression: "@daily" concurrency: REPLACE_RUNNING history_limit: 7 }',
+    ),
     ("deploy: {labels: {a: b}}", 'annotations { labels { key: "a" value: "b" } }'),
     ("deploy: {endpoint_mode: dnsrr}", "endpoint { mode: DNSRR }"),
     (
