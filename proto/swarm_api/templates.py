@@ -1,7 +1,7 @@
 """Templates in a container's spec, which its node fills in: `NODE={{.Node.Hostname}}`.
 
 They are Docker Swarm's, and stand where Docker Swarm has them: in the environment, the host name, and the mounts
-(source, target, a volume's labels and driver options).
+(source, target, a volume's labels and driver options); also in the data of secrets and configs with `templating`.
 
     {{.Node.ID}} {{.Node.Hostname}} {{.Node.Platform.OS}} {{.Node.Platform.Architecture}}
     {{.Service.ID}} {{.Service.Name}} {{.Service.Labels.KEY}} {{index .Service.Labels "KEY"}}
@@ -143,7 +143,21 @@ def sample(spec: ContainerSpec) -> ContainerSpec:
 
     TemplateError says which template means nothing.
     """
-    return expand_container(spec, Values(dict.fromkeys(_FIELDS, "x"), _EveryLabel()))
+    return expand_container(spec, _some_values())
+
+
+def data_template_problems(data: bytes) -> Iterator[str]:
+    """What is wrong with the templates of a secret or config that has some."""
+    try:
+        expand(data.decode(), _some_values())
+    except UnicodeDecodeError:
+        yield "data is no UTF-8 text, so it can have no templates; leave templating out."
+    except TemplateError as error:
+        yield f"data: {error}."
+
+
+def _some_values() -> Values:
+    return Values(dict.fromkeys(_FIELDS, "x"), _EveryLabel())
 
 
 class _EveryLabel(dict[str, str]):

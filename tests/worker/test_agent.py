@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from swarm_api.dispatcher_pb2 import Assignment, NetworkAssignment, SecretAssignment, SessionMessage
+from swarm_api.dispatcher_pb2 import Assignment, ConfigAssignment, NetworkAssignment, SecretAssignment, SessionMessage
 from swarm_api.objects_pb2 import Task
 from swarm_api.specs_pb2 import ContainerSpec
 from swarm_api.types_pb2 import TaskState
@@ -183,3 +183,14 @@ async def test_a_template_nobody_knows_rejects_the_task(tmp_path: Path) -> None:
         worker.told(task)
         await until(lambda: worker.state() == TaskState.REJECTED)
         assert "{{.Nodes}} is no template" in worker.error()
+
+
+async def test_templates_in_a_config_are_filled_in_where_it_says_it_has_some(tmp_path: Path) -> None:
+    async with at_work(tmp_path) as worker:
+        task, text = make_task(), b"{{.Node.Hostname}}"
+        configs = [ConfigAssignment(id=f"c{n}", name=f"c{n}", data=text, templating=n == 0) for n in range(2)]
+        for config in configs:
+            task.spec.container.configs.add(config_id=config.id, config_name=config.name).target.name = f"/{config.id}"
+        worker.told(task, *(Assignment(key=f"config/{config.id}", config=config) for config in configs))
+        await until(lambda: worker.state() == TaskState.RUNNING)
+        assert [file.source.read_bytes() for file in worker.engine.orders[0].files] == [b"n1", text]

@@ -23,7 +23,7 @@ from swarm_worker.core.reports import PendingReports
 from swarm_worker.files import TaskFiles
 from swarm_worker.networking import Network, NetworkKeeper
 from swarm_worker.runtime import Runtime, RuntimeEvent
-from swarm_worker.steps import Steps
+from swarm_worker.steps import FileContent, Steps
 from swarm_worker.storage import NodeStore
 
 RESYNC_DELAY_S = 1.0
@@ -253,9 +253,9 @@ class Agent:
         await self.described.wait()
         return self.description
 
-    def _content(self, key: str) -> bytes:
+    def _content(self, key: str) -> FileContent:
         item = self.assignments.items[key]
-        return item.secret.data if item.HasField("secret") else item.config.data
+        return item.secret if item.HasField("secret") else item.config
 
     # ------------------------------------------------------------------------------------------- storage
 

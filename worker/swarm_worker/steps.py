@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 import structlog
 from swarm_api.objects_pb2 import NodeDescription, Task
 from swarm_api.specs_pb2 import ContainerSpec
-from swarm_api.templates import TemplateError, expand_container, values_of
+from swarm_api.templates import TemplateError, Values, expand, expand_container, values_of
 
 from swarm_worker.core import effects
 from swarm_worker.core.events import Container, Event, Step, StepDeferred, StepDone, StepRefused
@@ -26,6 +26,14 @@ PULLS_AT_ONCE = 3
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
+
+
+class FileContent(Protocol):
+    """A secret or config; both assignments are one."""
+
+    name: str
+    data: bytes
+    templating: bool  # its templates are to be filled in
 
 
 class Addressing(Protocol):
@@ -46,13 +54,13 @@ class Steps:
         runtime: Runtime,
         addressing: Addressing,
         files: TaskFiles,
-        content: Callable[[str], bytes],
+        content: Callable[[str], FileContent],
         node: Callable[[], Awaitable[NodeDescription]],
         *,
         node_id: str,
         cluster_id: str,
     ) -> None:
-        """`content` gives the bytes of a secret or config by its key, `node` what this node is."""
+        """`content` gives a secret or config by its key, `node` what this node is."""
         self._runtime = runtime
         self._addressing = addressing
         self._files = files
@@ -101,28 +109,29 @@ class Steps:
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def _prepare(self, assigned: Task) -> Container:
-        task = filled_in(assigned, self._node_id, await self._node())
+        values = values_of(assigned, self._node_id, await self._node())
+        task = filled_in(assigned, values)
         spec = task.spec.container
         if spec.pull_policy == ContainerSpec.ALWAYS:
             await self._pull(spec.image)
         try:
-            return await self._on(self._starts, self._create, task)
+            return await self._on(self._starts, self._create, task, values)
         except ImageMissingError as missing:
             if spec.pull_policy == ContainerSpec.NEVER:
                 raise RefusedError(
                     f"image {spec.image} is not on this node, and its pull policy is never: load it here"
                 ) from missing
         await self._pull(spec.image)
-        return await self._on(self._starts, self._create, task)
+        return await self._on(self._starts, self._create, task, values)
 
-    def _create(self, task: Task) -> Container:
+    def _create(self, task: Task, values: Values) -> Container:
         order = CreateOrder(
             task,
             self._cluster_id,
             self._node_id,
             tuple(self._addressing.container_dns(task)),
             tuple(self._addressing.mac_of(a.address) if a.address else "" for a in task.networks),
-            self._files.write(task, self._content),
+            self._files.write(task, lambda key: file_data(self._content(key), values)),
         )
         return self._runtime.create(order)
 
@@ -145,15 +154,27 @@ class Steps:
         return await asyncio.get_running_loop().run_in_executor(pool, functools.partial(function, *args))
 
 
-def filled_in(task: Task, node_id: str, node: NodeDescription) -> Task:
-    """A copy of the task whose templates say what they stand for on this node; RefusedError for one that is none."""
+def filled_in(task: Task, values: Values) -> Task:
+    """A copy of the task whose templates say what they stand for; RefusedError for one that is none."""
     filled = Task()
     filled.CopyFrom(task)
     try:
-        filled.spec.container.CopyFrom(expand_container(task.spec.container, values_of(task, node_id, node)))
+        filled.spec.container.CopyFrom(expand_container(task.spec.container, values))
     except TemplateError as error:
         raise RefusedError(f"{error}.") from error
     return filled
+
+
+def file_data(content: FileContent, values: Values) -> bytes:
+    """What is in the task's file; RefusedError for a template that is none."""
+    if not content.templating:
+        return content.data
+    try:
+        return expand(content.data.decode(), values).encode()
+    except UnicodeDecodeError as error:
+        raise RefusedError(f"{content.name} has templates, but is no UTF-8 text.") from error
+    except TemplateError as error:
+        raise RefusedError(f"In {content.name} {error}.") from error
 
 
 async def _answer(task_id: str, step: Step, work: Awaitable[Container | None]) -> Event:

@@ -2,7 +2,7 @@
 
 import pytest
 from swarm_api.objects_pb2 import NodeDescription, Task
-from swarm_api.specs_pb2 import ContainerSpec, ServiceSpec
+from swarm_api.specs_pb2 import ConfigSpec, ContainerSpec, ServiceSpec
 from swarm_api.templates import TemplateError, Values, expand, expand_container, values_of
 from swarm_api.types_pb2 import Mount
 from swarm_api.validation import problems
@@ -104,3 +104,15 @@ def test_the_manager_accepts_templates_and_checks_what_is_around_them() -> None:
 def test_the_manager_names_the_field_of_a_template_that_means_nothing(container: dict[str, object], field: str) -> None:
     (problem,) = problems(service(**container))
     assert field in problem
+
+
+def test_data_with_templates_is_checked_where_it_is_said_to_have_some() -> None:
+    spec = ConfigSpec(data=b"node={{.Node.Hostname}}", templating=True)
+    spec.annotations.name = "c"
+    assert problems(spec) == []
+    spec.data = b'{{env "X"}}'
+    assert 'data: {{env "X"}} is no template' in problems(spec)[0]
+    spec.data = b"\xff"
+    assert "no UTF-8 text" in problems(spec)[0]
+    spec.templating = False
+    assert problems(spec) == []

@@ -95,6 +95,7 @@ def _secrets(view: View, tasks: list[Task]) -> Iterator[tuple[str, Assignment]]:
     for secret_id in sorted({ref.secret_id for task in tasks for ref in task.spec.container.secrets}):
         if (secret := view.secrets.get(secret_id)) is not None:
             item = SecretAssignment(id=secret_id, name=secret.spec.annotations.name, data=secret.spec.data)
+            item.templating = secret.spec.templating
             yield f"secret/{secret_id}", Assignment(key=f"secret/{secret_id}", secret=item)
 
 
@@ -102,6 +103,7 @@ def _configs(view: View, tasks: list[Task]) -> Iterator[tuple[str, Assignment]]:
     for config_id in sorted({ref.config_id for task in tasks for ref in task.spec.container.configs}):
         if (config := view.configs.get(config_id)) is not None:
             item = ConfigAssignment(id=config_id, name=config.spec.annotations.name, data=config.spec.data)
+            item.templating = config.spec.templating
             yield f"config/{config_id}", Assignment(key=f"config/{config_id}", config=item)
 
 
