@@ -21,6 +21,7 @@ from swarm_api.specs_pb2 import (
     SecretSpec,
     ServiceSpec,
 )
+from swarm_api.templates import data_template_problems
 from swarm_api.types_pb2 import Annotations, PortConfig, UpdateConfig
 from swarm_api.validation_container import container_problems
 from swarm_api.validation_job import job_problems
@@ -128,11 +129,15 @@ def _network(spec: NetworkSpec) -> Iterator[str]:
 def _secret(spec: SecretSpec) -> Iterator[str]:
     yield from _named(spec.annotations, "secret")
     yield from _data(spec.data, "secret")
+    if spec.templating:
+        yield from data_template_problems(spec.data)
 
 
 def _config(spec: ConfigSpec) -> Iterator[str]:
     yield from _named(spec.annotations, "config")
     yield from _data(spec.data, "config")
+    if spec.templating:
+        yield from data_template_problems(spec.data)
 
 
 def _data(data: bytes, what: str) -> Iterator[str]:
