@@ -6,6 +6,7 @@ import pytest
 from google.protobuf import text_format
 from swarm_api import naming
 from swarm_api.objects_pb2 import Task
+from swarm_api.specs_pb2 import ContainerSpec
 from swarm_api.types_pb2 import Mount
 from swarm_worker.core.events import Health, Phase
 from swarm_worker.engine import read, spec
@@ -169,9 +170,12 @@ def test_health_checks_in_nanoseconds_and_what_an_old_engine_knows_of_them() -> 
 
 
 def test_what_an_engine_is_too_old_for_is_named() -> None:
-    image = Mount(type=Mount.IMAGE, source="web:1", target="/w")
-    assert "/w" in (spec.unmet([image], OLD) or "")
-    assert spec.unmet([image], (1, 48)) is None
+    image = ContainerSpec(mounts=[Mount(type=Mount.IMAGE, source="web:1", target="/w")])
+    assert "/w" in (spec.unmet(image, OLD) or "")
+    assert spec.unmet(image, (1, 48)) is None
+    annotated = ContainerSpec(annotations={"a": "b"})
+    assert "annotations" in (spec.unmet(annotated, OLD) or "")
+    assert spec.unmet(annotated, NEW) is None
 
 
 class TestReading:

@@ -91,11 +91,11 @@ class DockerRuntime:
     def _body(self, order: CreateOrder) -> spec.Json:
         with self._api.call(QUICK_S):  # agrees on the API version, which the body depends on
             version = self._api.version
-        mounts = list(order.task.spec.container.mounts)
-        refusal = spec.unmet(mounts, version)
+        container = order.task.spec.container
+        refusal = spec.unmet(container, version)
         if refusal:
             raise RefusedError(refusal)
-        _make_bind_sources(mounts)
+        _make_bind_sources(list(container.mounts))
         return spec.create_body(order, self._docker_ids(order), version)
 
     def _docker_ids(self, order: CreateOrder) -> dict[str, str]:

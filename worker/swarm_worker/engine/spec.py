@@ -4,7 +4,7 @@ Field names are the Engine API's. Fields that older engines do not know are left
 old engine would ignore them in silence.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -258,9 +258,11 @@ def _nanoseconds(duration: Duration) -> int:
     return duration.ToNanoseconds()
 
 
-def unmet(mounts: Sequence[Mount], version: ApiVersion) -> str | None:
-    """Why this engine is too old for one of the mounts, as one sentence; None when it is not."""
-    for mount in mounts:
+def unmet(spec: ContainerSpec, version: ApiVersion) -> str | None:
+    """Why this engine is too old for the container, as one sentence; None when it is not."""
+    if spec.annotations and version < (1, 43):
+        return "The container has annotations: this node's Docker is too old for them (24 is needed)."
+    for mount in spec.mounts:
         if mount.type == Mount.IMAGE and version < (1, 48):
             return f"The mount at {mount.target} is an image: this node's Docker is too old for it (28 is needed)."
         if mount.volume_subpath and version < (1, 45):
