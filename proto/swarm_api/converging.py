@@ -15,6 +15,7 @@ from typing import Self
 from swarm_api.channel import ManagerConnection
 from swarm_api.control_pb2 import Filter, ListRequest, ListTasksRequest, ServiceProgress
 from swarm_api.errors import ClientError, JobFailedError, NotConvergedError, NotFoundError, UpdateStoppedError
+from swarm_api.essence import essence
 from swarm_api.objects_pb2 import Service, Task, UpdateStatus
 from swarm_api.states import is_over, state_name
 from swarm_api.types_pb2 import TaskState
@@ -53,9 +54,8 @@ def judge(service: Service, progress: ServiceProgress | None, tasks: Iterable[Ta
     if is_job:
         count = progress.completed if progress else sum(t.status.state == TaskState.COMPLETE for t in current)
         settled = True
-        wanted = (
-            0 if service.spec.HasField("schedule") else wanted
-        )  # it runs when its time comes: nobody waits for that
+        if service.spec.HasField("schedule"):
+            wanted = 0  # nobody waits for its time to come
     else:
         count = sum(task.status.state == TaskState.RUNNING for task in current)
         settled = len(current) == len(wanted_now) and service.update_status.state not in _UNDER_WAY
@@ -72,8 +72,10 @@ def judge(service: Service, progress: ServiceProgress | None, tasks: Iterable[Ta
 
 
 def is_current(service: Service, task: Task) -> bool:
-    """Whether the task is made from the service's present spec, or from one that asks for the same task."""
-    return task.spec_version.index == service.spec_version.index or task.spec == service.spec.task
+    """Whether the task is made from the service's present spec, or from one that asks for the same container."""
+    if task.spec_version.index == service.spec_version.index:
+        return True
+    return essence(task.spec) == essence(service.spec.task)
 
 
 def _wanted(service: Service, progress: ServiceProgress | None, current: Sequence[Task]) -> int:

@@ -84,3 +84,12 @@ def test_what_is_waited_for() -> None:
     assert str(judge(service(), None, tasks)) == "web: 1 of 2 running: health check not passed yet"
     said = ServiceProgress(wanted=2, waiting_for="no node has 64 GiB free")
     assert judge(service(), said, tasks).waiting_for == "no node has 64 GiB free"
+
+
+def test_a_task_stays_current_when_only_what_surrounds_it_changed() -> None:
+    changed = service()
+    changed.spec_version.index = 9
+    changed.spec.task.restart.delay.seconds = 7
+    assert judge(changed, None, [task(RUNNING), task(RUNNING)]).done
+    changed.spec.task.container.image = "other:1"
+    assert not judge(changed, None, [task(RUNNING), task(RUNNING)]).done

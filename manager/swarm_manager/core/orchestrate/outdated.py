@@ -2,24 +2,13 @@
 
 from collections.abc import Callable
 
+from swarm_api.essence import essence
 from swarm_api.objects_pb2 import Service, Task
-from swarm_api.specs_pb2 import ServiceSpec, TaskSpec
+from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.types_pb2 import PortConfig
 
 from swarm_manager.core.orchestrate.slots import attachments
 from swarm_manager.core.scratch import Scratch
-
-#: What decides about a task from outside: a running container need not be replaced when these change.
-_OUTSIDE_FIELDS = ("restart", "placement", "on_disconnect")
-
-
-def essence(spec: TaskSpec) -> TaskSpec:
-    """The part of a spec that a container is made of."""
-    kept = TaskSpec()
-    kept.CopyFrom(spec)
-    for name in _OUTSIDE_FIELDS:
-        kept.ClearField(name)  # type: ignore[arg-type]  # they are fields of a TaskSpec
-    return kept
 
 
 def outdated_test(scratch: Scratch, service: Service) -> Callable[[Task], bool]:
