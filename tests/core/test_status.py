@@ -99,3 +99,23 @@ def test_progress_of_a_lost_node_counts_nothing() -> None:
     cluster.lose("n1")
     assert progress(cluster.snapshot, "s-web").running == 0
     assert progress(cluster.snapshot, "nobody").wanted == 0
+
+
+def test_since_when_a_task_runs_is_kept_whatever_follows() -> None:
+    cluster, task_id = assigned()
+    since = cluster.now
+    cluster.commit(merge_reports(cluster.snapshot, "n1", [report(task_id, TaskState.RUNNING)], since))
+    cluster.now_ns += 10**9
+    detail = report(task_id, TaskState.RUNNING)
+    detail.status.message = "healthy"
+    detail.status.running_since.seconds = 1  # a worker's clock is not ours
+    cluster.commit(merge_reports(cluster.snapshot, "n1", [detail], cluster.now))
+    cluster.commit(merge_reports(cluster.snapshot, "n1", [report(task_id, TaskState.FAILED)], cluster.now))
+    status = cluster.snapshot.tasks[task_id].status
+    assert (status.state, status.running_since) == (TaskState.FAILED, since)
+
+
+def test_a_task_that_never_ran_has_no_such_time() -> None:
+    cluster, task_id = assigned()
+    cluster.commit(merge_reports(cluster.snapshot, "n1", [report(task_id, TaskState.FAILED)], cluster.now))
+    assert not cluster.snapshot.tasks[task_id].status.HasField("running_since")

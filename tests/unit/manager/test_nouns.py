@@ -265,6 +265,26 @@ async def test_an_update_is_paused_and_resumed(control: ControlRpcs, store: Memo
     assert (resumed.state, resumed.HasField("resumed_at")) == (UpdateStatus.ROLLBACK_STARTED, True)
 
 
+async def test_a_time_zone_must_be_known(control: ControlRpcs) -> None:
+    job = spec("night")
+    job.global_job.SetInParent()
+    job.schedule.expression, job.schedule.time_zone = "@daily", "Mars/Olympus"
+    with pytest.raises(RefusedError, match="time zone Mars/Olympus, which this manager does not know"):
+        await create(control, job)
+    job.schedule.time_zone = "Europe/Berlin"
+    assert (await create(control, job)).spec.schedule.time_zone == "Europe/Berlin"
+
+
+async def test_a_job_that_is_forced_begins_another_run(control: ControlRpcs) -> None:
+    job = spec("batch")
+    job.replicated_job.total_completions = 2
+    made = await create(control, job)
+    changed = await update(control, made, lambda s: s.task.container.env.append("A=1"))
+    assert changed.job_iteration.index == made.job_iteration.index == 0
+    again = await update(control, changed, lambda s: setattr(s.task, "force_update", 1))
+    assert again.job_iteration.index == 1
+
+
 async def test_a_removed_service_frees_its_name_and_port(control: ControlRpcs, store: MemoryStore) -> None:
     service = await create(control, spec("web", port=8080))
     assert (await control.RemoveService(RemoveRequest(id="web"), None)).id == service.id
