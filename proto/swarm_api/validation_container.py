@@ -33,6 +33,7 @@ def container_problems(spec: ContainerSpec) -> Iterator[str]:
     yield from _image(spec.image)
     yield from _environment(spec)
     yield from _process(spec)
+    yield from _shared_namespaces(spec)
     yield from _mounts(spec)
     yield from _files(spec)
     yield from _health(spec.healthcheck)
@@ -70,6 +71,13 @@ def _process(spec: ContainerSpec) -> Iterator[str]:
         yield f"task.container.dir {spec.dir!r} is not an absolute path."
     if spec.hostname and not _HOSTNAME.fullmatch(spec.hostname):
         yield f"task.container.hostname {spec.hostname!r} is not a host name."
+
+
+def _shared_namespaces(spec: ContainerSpec) -> Iterator[str]:
+    for field in ("pid_mode", "ipc_mode"):
+        kind = getattr(spec, field).partition(":")[0]
+        if kind in ("container", "service"):
+            yield f"task.container.{field} shares a namespace with another container, which may be on another node."
 
 
 def is_signal(text: str) -> bool:
