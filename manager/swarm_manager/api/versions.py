@@ -20,6 +20,7 @@ from swarm_api.ids import new_id
 from swarm_api.objects_pb2 import Config, Secret, Service
 from swarm_api.specs_pb2 import ConfigSpec, ContainerSpec, SecretSpec
 
+from swarm_manager.api.auth import caller_name
 from swarm_manager.api.references import users_of_config, users_of_secret
 from swarm_manager.api.writes import Edit, check_spec, copy_of
 from swarm_manager.core.draft import is_live
@@ -110,6 +111,7 @@ def _ids(container: ContainerSpec) -> Iterator[str]:
 
 def _following(service: Service, old_id: str, current_id: str) -> Service:
     changed = copy_of(service)
+    changed.spec_changed_by = caller_name()
     for secret in changed.spec.task.container.secrets:
         if secret.secret_id == old_id:
             secret.secret_id = current_id
