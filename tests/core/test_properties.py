@@ -43,6 +43,7 @@ def spec_of(name: str, replicas: int, order: int, action: int) -> ServiceSpec:
     if name == "web":
         spec.endpoint.ports.add(target_port=80, published_port=8080)
         spec.endpoint.ports.add(target_port=81)
+    spec.rebalance = name == "web"
     spec.update.parallelism = 2
     spec.update.order = order
     spec.update.failure_action = action
@@ -68,7 +69,7 @@ def service_changes(draw: st.DrawFn) -> Step:
     name = draw(st.sampled_from(SERVICES))
     image = draw(st.sampled_from(("app:1", "app:2", "broken:1", "rejected:1")))
     replicas = draw(st.integers(0, 5))
-    what = draw(st.sampled_from(("image", "replicas", "remove", "nothing")))
+    what = draw(st.sampled_from(("image", "replicas", "remove", "nothing", "rebalance")))
 
     def change(cluster: SimulatedCluster) -> None:
         if not exists(cluster, name):
@@ -79,6 +80,10 @@ def service_changes(draw: st.DrawFn) -> Step:
             cluster.update(name, replicas=replicas)
         elif what == "remove":
             cluster.remove(name)
+        elif what == "rebalance":
+            asked = copy_of(cluster.service(name))
+            asked.rebalance_asked_at.CopyFrom(cluster.now)
+            cluster.put(asked)
         else:
             cluster.put(copy_of(cluster.service(name)))
 

@@ -43,6 +43,10 @@ def heal_in_place(desk: Desk, slot: Slot, rules: NodeRules, is_outdated: Test) -
 
 def replace(desk: Desk, slot: Slot, old: Task, order: UpdateConfig.Order.ValueType) -> None:
     """Makes a new task in the slot for the old one, which stops before or after the new one runs."""
+    wanted = slot.wanted()
+    if len(wanted) > 1 and wanted[-1].id == old.id:  # itself a replacement that has not taken over yet: it never does
+        desk.desire(slot, old, SHUTDOWN)
+        old = wanted[-2]
     if order == UpdateConfig.STOP_FIRST:
         old = desk.desire(slot, old, SHUTDOWN)
     desk.create(slot, replaces=old)
