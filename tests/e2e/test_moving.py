@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.testbed.cluster import Testbed
 from tests.testbed.process import wait_until
 from tests.testbed.swarm import Swarm
 
@@ -64,6 +65,17 @@ def test_rebalance_fills_the_node_again_without_a_gap(swarm: Swarm) -> None:
     spread = nodes_of(swarm, "web")
     assert {spread.count(name) for name in set(spread)} == {2}
     assert "Nothing to move" in swarm.cli("service", "rebalance", "--dry-run", "web").stdout
+
+
+def test_a_node_that_returns_gets_its_share_by_itself(swarm: Swarm, testbed: Testbed) -> None:
+    create = ("service", "create", "--name", "auto", "--replicas", "5", "--rebalance", "--stop-grace-period", "1s")
+    swarm.cli(*create, IMAGE, "sleep", "3600")
+    assert len(set(nodes_of(swarm, "auto"))) == 5
+    swarm.hosts[4].power_off()
+    swarm.wait(lambda: "n5" not in nodes_of(swarm, "auto") and len(nodes_of(swarm, "auto")) == 5, "five elsewhere", 30)
+    testbed.power_on(swarm.hosts[4])
+    swarm.wait_ready()
+    swarm.wait(lambda: len(set(nodes_of(swarm, "auto"))) == 5, "one on each node again", 60)
 
 
 def test_classic_placement_from_the_environment(swarm: Swarm) -> None:
