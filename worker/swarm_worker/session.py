@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 OPEN_S = 2.0  # for a manager to connect and to send the first message
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
+YOUNG_PAUSE_S = 0.15  # the longest before the first session: a new node's manager is just coming up
 STEADY_S = 1.0  # a session that lasted this long was a good one: the next is looked for without delay
 LEADER_KEY = "leader-address"
 BATCH_S = 0.01  # what is reported together within this goes in one request
@@ -92,17 +93,19 @@ class Session:
     async def run(self) -> None:
         """Work until cancelled."""
         await self._agent.described.wait()
-        clock, pause_s = asyncio.get_running_loop().time, FIRST_PAUSE_S
+        clock, pause_s, longest_s = asyncio.get_running_loop().time, FIRST_PAUSE_S, YOUNG_PAUSE_S
         while True:
             began = clock()
             try:
-                await self._serve(await Search(self._open, _discard).run(self._candidates()))
+                found = await Search(self._open, _discard).run(self._candidates())
+                longest_s = LONGEST_PAUSE_S
+                await self._serve(found)
                 pause_s = FIRST_PAUSE_S if clock() - began > STEADY_S else pause_s
             except SessionError as error:
                 self.last_error = str(error)
                 log.debug("no session", reason=self.last_error, pause_s=pause_s)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the nodes, hides nothing
-            pause_s = min(pause_s * 1.6, LONGEST_PAUSE_S)
+            pause_s = min(pause_s * 1.6, longest_s)
 
     def renew(self) -> None:
         """Open a new session (the certificate changed); tasks are not touched."""

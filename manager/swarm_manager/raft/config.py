@@ -73,7 +73,7 @@ class RaftConfig:
     joining: bool = False
     election_min_s: float = 0.4
     election_max_s: float = 0.8
-    heartbeat_s: float = 0.1
+    heartbeat_s: float = 0.13  # as rare as three of them before an election allow: each wakes every manager
     leader_fallback_s: float = 2.0
     compact_entries: int = 10_000
     compact_bytes: int = 32 << 20

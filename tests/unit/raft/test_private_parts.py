@@ -294,4 +294,4 @@ def test_settings_are_all_known_to_pysyncobj() -> None:
     assert member.core is not None
     config = private._stock_config(member.core.config)
     assert set(vars(config)) == set(vars(SyncObjConf()))
-    assert (config.raftMinTimeout, config.appendEntriesPeriod) == (0.4, 0.1)
+    assert (config.raftMinTimeout, config.appendEntriesPeriod) == (0.4, 0.13)
