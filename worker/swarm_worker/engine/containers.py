@@ -104,7 +104,7 @@ class DockerRuntime:
 
     def _create(self, name: str, body: spec.Json) -> str:
         with self._api.call(LONG_S) as client:
-            made = client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
+            made = client.create_container_from_config(body, name)
             return str(made["Id"])
 
     def _existing(self, name: str, task_id: str) -> Container | None:
