@@ -110,14 +110,16 @@ def test_a_manager_address_that_is_no_manager(swarm: Swarm) -> None:
     assert time.monotonic() - began < 20
 
 
+@pytest.fixture(scope="class")
+def stranger(swarm: Swarm) -> Host:
+    """A machine that has just left the cluster."""
+    host = swarm.hosts[-1]
+    host.run(["swarm-cli", "leave", "--force"])
+    return host
+
+
 class TestJoining:
     """The last host leaves, so that it can knock at the door in every wrong way."""
-
-    @pytest.fixture(scope="class")
-    def stranger(self, swarm: Swarm) -> Host:
-        host = swarm.hosts[-1]
-        host.run(["swarm-cli", "leave", "--force"])
-        return host
 
     def join(self, swarm: Swarm, host: Host, token: str, address: str | None = None) -> str:
         where = address or f"{swarm.hosts[0].address}:{API_PORT}"
