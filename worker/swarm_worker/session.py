@@ -6,8 +6,9 @@ Reports wait meanwhile and lose nothing; containers never notice.
 """
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -122,8 +123,9 @@ class Session:
         request = SessionRequest(description=description, address=self._node_address, boot_id=self._boot_id)
         call = stub.Session(request)
         try:
-            async with asyncio.timeout(OPEN_S):
-                first = await call.read()
+            with _ended_by_us(address):
+                async with asyncio.timeout(OPEN_S):
+                    first = await call.read()
         except grpc.aio.AioRpcError as error:
             raise _refusal(error, address) from error
         except TimeoutError:
@@ -167,8 +169,9 @@ class Session:
 
     async def _read(self, link: Link) -> None:
         try:
-            while isinstance(message := await link.call.read(), SessionMessage):
-                self._take(message)
+            with _ended_by_us(link.address):
+                while isinstance(message := await link.call.read(), SessionMessage):
+                    self._take(message)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 await self._pool.drop(link.address)
@@ -199,7 +202,8 @@ class Session:
             if not missed:
                 await asyncio.sleep(period_s)
             try:
-                answer = await link.stub.Heartbeat(request, timeout=max(0.7 * period_s, SHORTEST_HEARTBEAT_S))
+                with _ended_by_us(link.address):
+                    answer = await link.stub.Heartbeat(request, timeout=max(0.7 * period_s, SHORTEST_HEARTBEAT_S))
             except grpc.aio.AioRpcError as error:
                 missed += 1
                 if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or missed >= HEARTBEAT_TRIES:
@@ -230,11 +234,28 @@ class Session:
                 return
             request = UpdateTaskStatusRequest(session_id=link.session_id, reports=reports, description=news)
             try:
-                await link.stub.UpdateTaskStatus(request, timeout=REPORT_S)
+                with _ended_by_us(link.address):
+                    await link.stub.UpdateTaskStatus(request, timeout=REPORT_S)
             except grpc.aio.AioRpcError as error:
                 raise _refusal(error, link.address) from error
             agent.reports.acknowledge(reports)
             self._described = description
+
+
+@contextlib.contextmanager
+def _ended_by_us(address: str) -> Iterator[None]:
+    """Lets through only a cancellation that was meant for this task.
+
+    A manager that stops cancels its calls, and grpc.aio raises CancelledError for that, too. Taken for our own it would
+    end the session's task for good, without a word.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise SessionError(f"{address}: the manager cancelled the call") from None
 
 
 def _heed_cancellation() -> None:

@@ -116,3 +116,9 @@ async def _outcome(call: Any) -> bytes:
         if error.code() == grpc.StatusCode.UNAVAILABLE:
             raise UnavailableError(error.details() or "the leader does not answer") from error
         raise RelayedError(error) from error
+    except asyncio.CancelledError:
+        # Not always ours: grpc.aio raises it also when a leader that stops cancels the call.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise UnavailableError("the leader stopped while it was asked") from None

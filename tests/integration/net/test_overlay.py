@@ -132,7 +132,7 @@ def test_everything_is_back_after_a_power_loss(cluster: Cluster) -> None:
     cluster.testbed.power_on(n2.host)
     cluster.apply()
     answers = ["there " + here.address]
-    wait_until(lambda: n1.get("task.here", "http://web/") == answers, "the container that the engine started again", 20)
+    wait_until(lambda: n1.get("task.here", "http://web/") == answers, "the container that the engine started again", 60)
     assert n2.get("task.there", "http://web/") == [f"there {net.gateway(2)}"]
 
 
