@@ -132,7 +132,8 @@ class FakeLeader(DispatcherServicer):
     """A manager's dispatcher: leads or names the leader, sends what it is told to, takes reports."""
 
     def __init__(self) -> None:
-        self.cancels = 0  # so many sessions are cancelled, as a manager that stops does
+        self.mute = False  # takes sessions and sends nothing
+        self.asked = asyncio.Event()
         self.leads = True
         self.leader_address = ""
         self.term = 1
@@ -159,9 +160,9 @@ class FakeLeader(DispatcherServicer):
             if self.leader_address:
                 context.set_trailing_metadata((("leader-address", self.leader_address),))
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "This manager does not lead; ask the leader.")
-        if self.cancels:
-            self.cancels -= 1
-            await context.abort(grpc.StatusCode.CANCELLED, "Cancelling all calls")
+        if self.mute:
+            self.asked.set()
+            await asyncio.Event().wait()
         self.requests.append(request)
         self.session = f"s{len(self.requests)}"
         self.changed.set()

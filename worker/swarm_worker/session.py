@@ -244,18 +244,20 @@ class Session:
 
 @contextlib.contextmanager
 def _ended_by_us(address: str) -> Iterator[None]:
-    """Lets through only a cancellation that was meant for this task.
+    """Makes a SessionError of what a call meets when the channel was closed beside it.
 
-    A manager that stops cancels its calls, and grpc.aio raises CancelledError for that, too. Taken for our own it would
-    end the session's task for good, without a word.
+    The task that first sees a manager gone closes the channel. Calls on it are then cancelled, which is no cancellation
+    of their task, and new ones meet a UsageError. Either would end the session's task for good, without a word.
     """
     try:
         yield
+    except grpc.aio.UsageError as error:
+        raise SessionError(f"{address}: {error}") from error
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise SessionError(f"{address}: the manager cancelled the call") from None
+        raise SessionError(f"{address}: the call was cancelled") from None
 
 
 def _heed_cancellation() -> None:
