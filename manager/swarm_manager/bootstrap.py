@@ -17,10 +17,10 @@ from swarm_api.identity import (
     ca_digest,
     make_token,
     new_key_and_csr,
-    to_base36,
     utc_now,
     write_private,
 )
+from swarm_api.ids import base36
 from swarm_api.objects_pb2 import Cluster, Node, ObjectKind
 from swarm_api.types_pb2 import NodeAvailability, NodeRole
 
@@ -115,7 +115,7 @@ def _cluster(cluster_id: str, wanted: NewCluster, ca: pki.CertificateAuthority, 
     cluster.root_ca.certificate_pem = ca.certificate_pem
     cluster.root_ca.key_pem = ca.key_pem
     digest = int.from_bytes(ca_digest(ca.certificate_pem), "big")
-    cluster.root_ca.digest = to_base36(digest, DIGEST_DIGITS)
+    cluster.root_ca.digest = base36(digest, DIGEST_DIGITS)
     cluster.root_ca.join_tokens.worker, cluster.root_ca.join_tokens.manager = tokens
     return cluster
 

@@ -23,8 +23,8 @@ from swarm_api.identity import (
     key_to_pem,
     load_certificate,
     load_key,
-    to_base36,
 )
+from swarm_api.ids import base36
 
 DEFAULT_VALIDITY = timedelta(days=90)
 CA_VALIDITY = timedelta(days=7300)
@@ -106,7 +106,7 @@ def renew_at(certificate_pem: bytes) -> datetime:
 
 def new_secret() -> str:
     """A fresh secret for a join token: 25 base-36 digits, 128 bits of randomness."""
-    return to_base36(secrets.randbits(128), SECRET_DIGITS)
+    return base36(secrets.randbits(128), SECRET_DIGITS)
 
 
 def _issue(

@@ -115,7 +115,8 @@ def _init(settings: Settings, flags: dict[str, Any]) -> int:
 
 def _run(settings: Settings, flags: dict[str, Any]) -> int:
     del flags
-    import swarm_manager.lean  # noqa: F401 - before structlog
+    import swarm_api.lean  # noqa: F401 - before structlog
+
     from swarm_manager import logs
     from swarm_manager.process import Manager
 

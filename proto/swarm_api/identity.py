@@ -44,6 +44,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from swarm_api.ids import ALPHABET, base36
+
 ROLE_MANAGER = "swarm-manager"
 ROLE_WORKER = "swarm-worker"
 ROLE_ADMIN = "swarm-admin"
@@ -55,7 +57,6 @@ JOINER_ROLES = frozenset({JOINER_MANAGER, JOINER_WORKER})
 TOKEN_PREFIX = "SWMTKN-1-"  # noqa: S105 - a public prefix, not a secret
 DIGEST_DIGITS = 50
 SECRET_DIGITS = 25
-_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _CLOCK_SKEW = timedelta(hours=1)
 _JOINER_VALIDITY = timedelta(days=1)
@@ -118,7 +119,7 @@ class JoinToken:
         return JoinToken(number.to_bytes(32, "big"), secret)
 
     def __str__(self) -> str:
-        return f"{TOKEN_PREFIX}{to_base36(int.from_bytes(self.ca_digest, 'big'), DIGEST_DIGITS)}-{self.secret}"
+        return f"{TOKEN_PREFIX}{base36(int.from_bytes(self.ca_digest, 'big'), DIGEST_DIGITS)}-{self.secret}"
 
     def __repr__(self) -> str:  # a token must not reach a log by accident
         return "JoinToken(...)"
@@ -143,22 +144,13 @@ def ca_digest(ca_pem: bytes) -> bytes:
     return hashlib.sha256(load_certificate(ca_pem).public_bytes(Encoding.DER)).digest()
 
 
-def to_base36(number: int, digits: int) -> str:
-    """`number` as exactly `digits` lower-case base-36 digits."""
-    out = ""
-    for _ in range(digits):
-        number, digit = divmod(number, 36)
-        out = _BASE36[digit] + out
-    return out
-
-
 def _check_digits(part: str, text: str, digits: int) -> None:
     if len(text) != digits:
         raise TokenError(
             f"the join token was cut off or altered: its {part} has {len(text)} characters instead of "
             f"{digits}; copy it again from 'swarm-cli join-token'"
         )
-    if not set(text) <= set(_BASE36):
+    if not set(text) <= set(ALPHABET):
         raise TokenError(
             f"the join token was altered: its {part} has characters other than 0-9 and a-z; "
             "copy it again from 'swarm-cli join-token'"

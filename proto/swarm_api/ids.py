@@ -3,7 +3,7 @@
 import secrets
 
 ID_LENGTH = 25
-_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def new_id() -> str:
@@ -16,10 +16,10 @@ def base36(number: int, width: int) -> str:
     digits = []
     while number:
         number, rest = divmod(number, 36)
-        digits.append(_ALPHABET[rest])
+        digits.append(ALPHABET[rest])
     return "".join(reversed(digits)).rjust(width, "0")
 
 
 def is_id(text: str) -> bool:
     """Whether `text` has the form of a whole id."""
-    return len(text) == ID_LENGTH and all(c in _ALPHABET for c in text)
+    return len(text) == ID_LENGTH and all(c in ALPHABET for c in text)

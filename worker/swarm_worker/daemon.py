@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-import swarm_worker.lean  # noqa: F401 - before structlog
+import swarm_api.lean  # noqa: F401 - before structlog
 
 # isort: split
 import structlog
