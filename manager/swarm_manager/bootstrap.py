@@ -11,7 +11,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from swarm_api import defaults, ids, store_pb2
 from swarm_api.identity import (
-    DIGEST_DIGITS,
     ROLE_MANAGER,
     NodeCredentials,
     ca_digest,
@@ -21,6 +20,7 @@ from swarm_api.identity import (
     write_private,
 )
 from swarm_api.ids import base36
+from swarm_api.join_token import DIGEST_DIGITS
 from swarm_api.objects_pb2 import Cluster, Node, ObjectKind
 from swarm_api.types_pb2 import NodeAvailability, NodeRole
 

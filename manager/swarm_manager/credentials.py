@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-from swarm_api.identity import IdentityError, NodeCredentials
+from swarm_api.identity import NodeCredentials
+from swarm_api.join_token import IdentityError
 
 _log = structlog.get_logger("credentials")
 

@@ -19,12 +19,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from swarm_api.identity import (
     ROLE_MANAGER,
     ROLES,
-    SECRET_DIGITS,
     key_to_pem,
     load_certificate,
     load_key,
 )
 from swarm_api.ids import base36
+from swarm_api.join_token import SECRET_DIGITS
 
 DEFAULT_VALIDITY = timedelta(days=90)
 CA_VALIDITY = timedelta(days=7300)

@@ -2,11 +2,10 @@
 
 Theory of operation
     A member of a cluster holds an X.509 certificate of the cluster's CA (ECDSA P-256): CN is its node id,
-    OU its role, O the cluster's id.  Somebody who has no certificate yet holds a *join token*:
+    OU its role, O the cluster's id.  Somebody who has no certificate yet holds a *join token* (join_token.py):
+    the digest of the CA's certificate and the secret of a role.
 
-        SWMTKN-1-<50 base-36 digits: sha256 of the CA certificate>-<25 base-36 digits: secret of a role>
-
-    The digest lets the joiner recognise the cluster before it sends anything (`JoinToken.check_ca`).  From
+    The digest lets the joiner recognise the cluster before it sends anything (`JoinToken.check_digest`).  From
     the secret both sides derive the same P-256 key.  The joiner uses it as a tiny CA of its own, with a
     subject fixed per role, and signs itself a leaf (`joiner_leaf`); the managers trust the same tiny CA
     (`joiner_anchor`).  So the secret never crosses the wire, and whoever knows neither a token nor a
@@ -16,15 +15,14 @@ Theory of operation
     itself: a leaf below a joiner's anchor is a joiner of that role, whatever its subject claims.
 
 Errors
-    IdentityError(ValueError)
-      TokenError         the text is no join token, or belongs to another cluster
-      CertificateError   a certificate or key cannot be read, or nobody we trust signed it
+    IdentityError(ValueError)   (join_token.py)
+      TokenError                the text is no join token, or belongs to another cluster (join_token.py)
+      CertificateError          a certificate or key cannot be read, or nobody we trust signed it
 """
 
 import contextlib
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +42,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from swarm_api.ids import ALPHABET, base36
+from swarm_api.join_token import SECRET_DIGITS, IdentityError, JoinToken, check_digits
 
 ROLE_MANAGER = "swarm-manager"
 ROLE_WORKER = "swarm-worker"
@@ -54,21 +52,10 @@ JOINER_MANAGER = "joiner-manager"
 JOINER_WORKER = "joiner-worker"
 JOINER_ROLES = frozenset({JOINER_MANAGER, JOINER_WORKER})
 
-TOKEN_PREFIX = "SWMTKN-1-"  # noqa: S105 - a public prefix, not a secret
-DIGEST_DIGITS = 50
-SECRET_DIGITS = 25
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _CLOCK_SKEW = timedelta(hours=1)
 _JOINER_VALIDITY = timedelta(days=1)
 _ANCHOR_VALIDITY = timedelta(days=3650)
-
-
-class IdentityError(ValueError):
-    """An identity, or the token for one, is not usable; the text says why and what to do."""
-
-
-class TokenError(IdentityError):
-    """The text is no join token, or not one of this cluster."""
 
 
 class CertificateError(IdentityError):
@@ -88,73 +75,15 @@ class Identity:
 # ---------------------------------------------------------------------------------------------- tokens
 
 
-@dataclass(frozen=True, slots=True)
-class JoinToken:
-    """A parsed join token: the CA's sha256 (32 bytes) and the secret of one role."""
-
-    ca_digest: bytes
-    secret: str
-
-    @staticmethod
-    def parse(text: str) -> "JoinToken":
-        """Read a token as `join-token` prints it; TokenError says in one sentence what is wrong with it."""
-        token = text.strip()
-        if token != token.lower().replace(TOKEN_PREFIX.lower(), TOKEN_PREFIX, 1):
-            raise TokenError(
-                f"the join token has wrong letter case: after '{TOKEN_PREFIX}' it is all lower case; "
-                "copy it again from 'swarm-cli join-token'"
-            )
-        match = re.fullmatch(rf"{TOKEN_PREFIX}([^-]*)-([^-]*)", token)
-        if match is None:
-            raise TokenError(
-                f"the join token is not of the form '{TOKEN_PREFIX}<digest>-<secret>': it was cut off or is "
-                "something else; copy it again from 'swarm-cli join-token'"
-            )
-        digest, secret = match.groups()
-        _check_digits("digest", digest, DIGEST_DIGITS)
-        _check_digits("secret", secret, SECRET_DIGITS)
-        number = int(digest, 36)
-        if number >= 1 << 256:
-            raise TokenError("the join token was altered: its digest is no sha256; copy it again")
-        return JoinToken(number.to_bytes(32, "big"), secret)
-
-    def __str__(self) -> str:
-        return f"{TOKEN_PREFIX}{base36(int.from_bytes(self.ca_digest, 'big'), DIGEST_DIGITS)}-{self.secret}"
-
-    def __repr__(self) -> str:  # a token must not reach a log by accident
-        return "JoinToken(...)"
-
-    def check_ca(self, ca_pem: bytes) -> None:
-        """Raise TokenError unless `ca_pem` is the CA certificate this token was made for."""
-        if ca_digest(ca_pem) != self.ca_digest:
-            raise TokenError(
-                "the join token does not belong to the cluster at that address: the token was altered or is "
-                "of another cluster; get a new one there with 'swarm-cli join-token'"
-            )
-
-
 def make_token(ca_pem: bytes, secret: str) -> JoinToken:
     """The token that admits a holder of `secret` (25 base-36 digits) to the cluster of this CA."""
-    _check_digits("secret", secret, SECRET_DIGITS)
+    check_digits("secret", secret, SECRET_DIGITS)
     return JoinToken(ca_digest(ca_pem), secret)
 
 
 def ca_digest(ca_pem: bytes) -> bytes:
     """sha256 of the certificate's DER form: 32 bytes."""
     return hashlib.sha256(load_certificate(ca_pem).public_bytes(Encoding.DER)).digest()
-
-
-def _check_digits(part: str, text: str, digits: int) -> None:
-    if len(text) != digits:
-        raise TokenError(
-            f"the join token was cut off or altered: its {part} has {len(text)} characters instead of "
-            f"{digits}; copy it again from 'swarm-cli join-token'"
-        )
-    if not set(text) <= set(ALPHABET):
-        raise TokenError(
-            f"the join token was altered: its {part} has characters other than 0-9 and a-z; "
-            "copy it again from 'swarm-cli join-token'"
-        )
 
 
 # ------------------------------------------------------------------------------------ keys and requests

@@ -24,15 +24,15 @@ from swarm_api.identity import (
     JOINER_WORKER,
     ROLE_MANAGER,
     CertificateError,
-    JoinToken,
     NodeCredentials,
-    TokenError,
+    ca_digest,
     identify,
     joiner_leaf,
     new_key_and_csr,
     utc_now,
 )
 from swarm_api.ids import new_id
+from swarm_api.join_token import JoinToken, TokenError
 from swarm_api.reach import SERVER_NAME, Finding, diagnose
 from swarm_api.types_pb2 import NodeAvailability
 
@@ -104,7 +104,7 @@ def read_ca(address: str, token: JoinToken) -> bytes:
     try:
         for ca_pem in chain[1:]:
             if identify(chain[0], ca_pem).role == ROLE_MANAGER:
-                token.check_ca(ca_pem)
+                token.check_digest(ca_digest(ca_pem))
                 return ca_pem
     except TokenError as error:
         raise JoinError(_sentence(error)) from error

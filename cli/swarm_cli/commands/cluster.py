@@ -154,7 +154,7 @@ def join(
 
 
 def _check_token(token: str) -> None:
-    from swarm_api.identity import JoinToken, TokenError
+    from swarm_api.join_token import JoinToken, TokenError
 
     try:
         JoinToken.parse(token)

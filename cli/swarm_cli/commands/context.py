@@ -97,7 +97,8 @@ def _folders() -> list[Path]:
 @format_option
 def show(name: str | None) -> None:
     """Show a context: its managers, its user, and how long its certificate holds. Default: the one in use."""
-    from swarm_api.identity import IdentityError, identify
+    from swarm_api.identity import identify
+    from swarm_api.join_token import IdentityError
 
     one = find_context(name or current_context() or _none_in_use())
     credentials = one.credentials()

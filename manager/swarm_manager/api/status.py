@@ -1,7 +1,7 @@
 """From the manager's errors to gRPC's status codes: the only place that knows both."""
 
 import grpc
-from swarm_api.identity import IdentityError
+from swarm_api.join_token import IdentityError
 
 from swarm_manager import errors
 from swarm_manager.pki import PkiError

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from swarm_api.identity import JOINER_MANAGER, JOINER_WORKER, JoinToken, joiner_anchor, utc_now
+from swarm_api.identity import JOINER_MANAGER, JOINER_WORKER, joiner_anchor, utc_now
+from swarm_api.join_token import JoinToken
 from swarm_api.objects_pb2 import Cluster
 
 

@@ -27,6 +27,7 @@ from swarm_api.dispatcher_pb2 import (
 )
 from swarm_api.dispatcher_pb2_grpc import DispatcherStub
 from swarm_api.identity import NodeCredentials
+from swarm_api.join_token import JoinToken
 from swarm_api.objects_pb2 import Task
 from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.types_pb2 import TaskState
@@ -168,7 +169,7 @@ class ManagerProcess:
         """As the holder of a join token, of whichever role it is."""
         worker = self.tokens()["worker"] == token
         role = identity.JOINER_WORKER if worker else identity.JOINER_MANAGER
-        leaf, key = identity.joiner_leaf(identity.JoinToken.parse(token).secret, role, identity.utc_now())
+        leaf, key = identity.joiner_leaf(JoinToken.parse(token).secret, role, identity.utc_now())
         return self.channel(NodeCredentials(self.credentials.ca_pem, leaf, key))
 
     def tokens(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ from swarm_api.control_pb2 import (
 from swarm_api.control_pb2_grpc import ControlStub
 from swarm_api.dispatcher_pb2 import HeartbeatRequest
 from swarm_api.identity import NodeCredentials
+from swarm_api.join_token import JoinToken
 from swarm_api.objects_pb2 import Node
 from swarm_api.types_pb2 import NodeState
 from swarm_manager import pki
@@ -73,7 +74,7 @@ def test_a_worker_may_not_use_the_control_api(manager: ManagerProcess) -> None:
 
 def test_a_rotated_token_admits_nobody_any_more(manager: ManagerProcess) -> None:
     old = manager.tokens()["worker"]
-    secret = identity.JoinToken.parse(old).secret
+    secret = JoinToken.parse(old).secret
     manager.control.UpdateCluster(UpdateClusterRequest(rotate_worker_token=True), timeout=5)
     assert manager.tokens()["worker"] != old
     leaf, key = identity.joiner_leaf(secret, identity.JOINER_WORKER, identity.utc_now())

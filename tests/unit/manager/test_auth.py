@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from swarm_api import identity
+from swarm_api.join_token import JoinToken
 from swarm_api.objects_pb2 import Cluster, Node
 from swarm_api.types_pb2 import NodeRole
 from swarm_manager import pki
@@ -63,7 +64,7 @@ def certificate(role: str, node_id: str = "n1", ca: pki.CertificateAuthority = C
 
 
 def secret(token: str) -> str:
-    return identity.JoinToken.parse(token).secret
+    return JoinToken.parse(token).secret
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from swarm_api.identity import (
     JOINER_MANAGER,
     JOINER_WORKER,
     CertificateError,
-    JoinToken,
     NodeCredentials,
-    TokenError,
+    ca_digest,
     identify,
     joiner_anchor,
     joiner_leaf,
@@ -23,6 +22,7 @@ from swarm_api.identity import (
     new_key_and_csr,
     utc_now,
 )
+from swarm_api.join_token import JoinToken, TokenError
 from swarm_manager import pki
 
 CLUSTER = "c" * 25
@@ -53,7 +53,7 @@ def test_a_token_survives_its_text_form(ca: pki.CertificateAuthority) -> None:
     text = str(token)
     assert text.startswith("SWMTKN-1-") and len(text) == 9 + 50 + 1 + 25
     assert JoinToken.parse(f"  {text}\n") == token
-    token.check_ca(ca.certificate_pem)
+    token.check_digest(ca_digest(ca.certificate_pem))
     assert token.secret not in repr(token)
 
 
@@ -74,7 +74,7 @@ def test_every_altered_character_is_noticed_by_the_form_or_the_digest_or_the_sec
         altered = text[:place] + ("1" if text[place] != "1" else "2") + text[place + 1 :]
         try:
             token = JoinToken.parse(altered)
-            token.check_ca(ca.certificate_pem)
+            token.check_digest(ca_digest(ca.certificate_pem))
         except TokenError as error:
             assert one_sentence(str(error))
         else:  # only the secret is left, and then the managers' anchor does not match
@@ -107,7 +107,7 @@ def test_foreign_letters_and_digits_are_refused() -> None:
 def test_a_token_of_another_cluster_is_named(ca: pki.CertificateAuthority) -> None:
     other = pki.create_ca("other", NOW)
     with pytest.raises(TokenError, match="another cluster"):
-        make_token(ca.certificate_pem, pki.new_secret()).check_ca(other.certificate_pem)
+        make_token(ca.certificate_pem, pki.new_secret()).check_digest(ca_digest(other.certificate_pem))
 
 
 # -------------------------------------------------------------------------------------------- roles

@@ -11,7 +11,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from swarm_api.identity import (
     ROLE_MANAGER,
     ROLE_WORKER,
-    JoinToken,
     identify,
     load_certificate,
     load_key,
@@ -20,6 +19,7 @@ from swarm_api.identity import (
     new_key_and_csr,
     utc_now,
 )
+from swarm_api.join_token import JoinToken
 from swarm_manager import pki
 
 NOW = utc_now().replace(microsecond=0)
