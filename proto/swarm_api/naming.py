@@ -14,6 +14,7 @@ CLUSTER_ID_LABEL = "swarm.cluster.id"
 NETWORK_ID_LABEL = "swarm.network.id"
 
 INGRESS_NETWORK = "ingress"
+VXLAN_PREFIX = "swx-"
 MAX_NAME_LENGTH = 63
 
 _OBJECT_NAME = re.compile(r"[a-zA-Z0-9](?:[-_.]*[A-Za-z0-9]+)*")
@@ -54,4 +55,4 @@ def bridge_name(network_id: str) -> str:
 
 def vxlan_name(network_id: str) -> str:
     """The VXLAN device of an overlay network on each node (at most 15 characters)."""
-    return f"swx-{network_id[:10]}"
+    return f"{VXLAN_PREFIX}{network_id[:10]}"

@@ -13,11 +13,14 @@ At start, every RECONCILE_PERIOD_S, after failures and after invalidate(), what 
 believed. Containers keep their network while the worker is away: nothing is taken down at its end.
 """
 
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from swarm_api import naming
 from swarm_api.dispatcher_pb2 import Assignment
@@ -27,9 +30,11 @@ from swarm_worker.net import balance, flows, ingress, settings
 from swarm_worker.net.bridges import BridgeDriver, Bridges
 from swarm_worker.net.dns import ResolverProcess, zones_of
 from swarm_worker.net.errors import BridgeError, NetworkError, Problem
-from swarm_worker.net.overlay import Overlays, OverlaySpec, Underlay
 from swarm_worker.net.plan import NetworkView, WantedNetwork, mac_of, wanted
 from swarm_worker.net.tables import Table
+
+if TYPE_CHECKING:
+    from swarm_worker.net.overlay import Overlays, OverlaySpec, Underlay
 
 __all__ = ["BridgeDriver", "BridgeError", "NodeNetwork", "Problem"]
 
@@ -56,7 +61,8 @@ class NodeNetwork:
         """`node_address` is the IPv4 address other nodes send overlay traffic to."""
         self._node_id = node_id
         self._clock = clock
-        self._overlays = Overlays(node_address)
+        self._node_address = node_address
+        self._overlays: Overlays | None = None
         self._bridges = Bridges(driver)
         self._balance = Table(balance.TABLE)
         self._ingress = Table(ingress.TABLE)
@@ -115,20 +121,32 @@ class NodeNetwork:
 
     def _carry_out(self, plan: WantedNetwork, *, full: bool) -> list[Problem]:
         attempts = _Attempts()
-        with self._overlays.open():
+        with self._open_overlays(plan) as overlays:
             if full:
-                self._read_back(plan, attempts)
-            connected = self._connect(plan, attempts)
+                self._read_back(plan, overlays, attempts)
+            connected = self._connect(plan, overlays, attempts) if overlays else []
             self._balance_connections(plan, attempts, full=full)
             attempts.make(self._serve_names, plan)
             attempts.make(self._forget_connections, plan)
-            for spec, underlay in connected:
-                attempts.make(self._overlays.prune, spec, underlay, network_id=spec.network_id)
-            self._leave_networks(plan, attempts, full=full)
+            if overlays:
+                for spec, underlay in connected:
+                    attempts.make(overlays.prune, spec, underlay, network_id=spec.network_id)
+            self._leave_networks(plan, overlays, attempts, full=full)
         self._plan = plan
         self._schedule(attempts, full=full)
         warnings = [*plan.refused, *ingress.occupied(plan.ports)]
         return [*attempts.problems, *(Problem(sentence) for sentence in warnings)]
+
+    def _open_overlays(self, plan: WantedNetwork) -> "AbstractContextManager[Overlays | None]":
+        """The kernel's side. None where it holds nothing of ours and nothing is wanted of it: then the daemon starts,
+        and lives, without pyroute2, whose import takes as long as that of nearly everything else."""
+        if self._overlays is None:
+            if not plan.networks and not any(name.startswith(naming.VXLAN_PREFIX) for _, name in socket.if_nameindex()):
+                return contextlib.nullcontext()
+            from swarm_worker.net.overlay import Overlays
+
+            self._overlays = Overlays(self._node_address)
+        return self._overlays.open()
 
     def _schedule(self, attempts: "_Attempts", *, full: bool) -> None:
         """When to read everything back next: soon after a failure, and less soon each time it stays."""
@@ -140,29 +158,34 @@ class NodeNetwork:
             self._reconcile_at = now + RECONCILE_PERIOD_S
             self._retry_s = FIRST_RETRY_S
 
-    def _read_back(self, plan: WantedNetwork, attempts: "_Attempts") -> None:
-        self._overlays.forget()
+    def _read_back(self, plan: WantedNetwork, overlays: "Overlays | None", attempts: "_Attempts") -> None:
+        if overlays:
+            overlays.forget()
         self._bridges.forget()
         if plan.networks:
             attempts.make(settings.ensure_bridge_filtering)
             attempts.make(settings.ensure_forwarding)
 
-    def _connect(self, plan: WantedNetwork, attempts: "_Attempts") -> list[tuple[OverlaySpec, Underlay]]:
+    def _connect(
+        self, plan: WantedNetwork, overlays: "Overlays", attempts: "_Attempts"
+    ) -> "list[tuple[OverlaySpec, Underlay]]":
         """Have bridges, devices and entries; return the networks of which all that is there."""
         if not plan.networks:
             self._ready = frozenset()
             return []
-        underlay = attempts.get(self._overlays.underlay)
+        from swarm_worker.net.overlay import OverlaySpec
+
+        underlay = attempts.get(overlays.underlay)
         if underlay is None:
             return []
         connected = []
         ready = set()
         for network in plan.networks.values():
-            spec = _spec(network, plan, underlay)
+            spec = OverlaySpec.of(network, plan, underlay)
             bridged = attempts.make(self._bridges.ensure, network, spec.mtu, network_id=network.network_id)
-            if not bridged and not self._overlays.exists(spec.bridge):
+            if not bridged and not overlays.exists(spec.bridge):
                 continue  # an engine that is down does not keep its bridge from being connected
-            if attempts.make(self._overlays.ensure, spec, underlay, network_id=network.network_id):
+            if attempts.make(overlays.ensure, spec, underlay, network_id=network.network_id):
                 connected.append((spec, underlay))
                 if bridged:
                     ready.add(network.network_id)
@@ -215,7 +238,9 @@ class NodeNetwork:
             if port.protocol == "udp" and port.targets and ("udp", port.published_port) not in served_before:
                 flows.forget_port("udp", port.published_port)
 
-    def _leave_networks(self, plan: WantedNetwork, attempts: "_Attempts", *, full: bool) -> None:
+    def _leave_networks(
+        self, plan: WantedNetwork, overlays: "Overlays | None", attempts: "_Attempts", *, full: bool
+    ) -> None:
         """Remove the networks this node takes part in no more; one with containers stays until they are gone."""
         before = self._plan.networks.keys() if self._plan else set()
         listed = attempts.get(self._bridges.listed) if full or before - plan.networks.keys() else None
@@ -226,10 +251,12 @@ class NodeNetwork:
             wanted_still = network_id in plan.networks
             if not wanted_still and not attempts.make(self._bridges.remove, network_id, network_id=network_id):
                 kept.add(naming.vxlan_name(network_id))
-        for device in sorted((attempts.get(self._overlays.devices) or set()) - kept):
-            attempts.make(self._overlays.remove, device)
+        if overlays is None:
+            return
+        for device in sorted((attempts.get(overlays.devices) or set()) - kept):
+            attempts.make(overlays.remove, device)
         for network_id in before - plan.networks.keys():
-            self._overlays.forget(network_id)
+            overlays.forget(network_id)
 
 
 class _Attempts:
@@ -259,21 +286,6 @@ class _Attempts:
         problem = Problem(str(error), network_id)
         if problem not in self.problems:
             self.problems.append(problem)
-
-
-def _spec(network: NetworkView, plan: WantedNetwork, underlay: Underlay) -> OverlaySpec:
-    return OverlaySpec(
-        network_id=network.network_id,
-        bridge=network.bridge,
-        device=network.device,
-        vni=network.vni,
-        vxlan_port=network.vxlan_port,
-        gateway=network.gateway,
-        mtu=min(network.mtu or underlay.overlay_mtu, underlay.overlay_mtu),
-        virtual_ips=network.virtual_ips(),
-        local=frozenset(e.address for e in network.endpoints if e.node_id == plan.node_id and e.serving),
-        peers=network.peers(plan.node_id),
-    )
 
 
 def _other_gateway(networks: list[NetworkView], node_id: str) -> list[str]:

@@ -25,11 +25,11 @@ from typing import Any, NamedTuple
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
+from swarm_api import naming
 
 from swarm_worker.net.errors import KernelError
-from swarm_worker.net.plan import mac_of
+from swarm_worker.net.plan import NetworkView, WantedNetwork, mac_of
 
-DEVICE_PREFIX = "swx-"
 _VXLAN_OVERHEAD_BYTES = 50
 _ON_DEVICE, _ON_BRIDGE = 2, 4  # NTF_SELF, NTF_MASTER
 _STATIC, _PERMANENT = 0x40, 0x80  # NUD_NOARP, NUD_PERMANENT
@@ -50,6 +50,22 @@ class OverlaySpec:
     virtual_ips: frozenset[str] = frozenset()
     local: frozenset[str] = frozenset()  # serving endpoints on this node
     peers: Mapping[str, str] = field(default_factory=dict)  # overlay address -> underlay address of its node
+
+    @staticmethod
+    def of(network: NetworkView, plan: WantedNetwork, underlay: "Underlay") -> "OverlaySpec":
+        """The part of a plan that the kernel carries out."""
+        return OverlaySpec(
+            network_id=network.network_id,
+            bridge=network.bridge,
+            device=network.device,
+            vni=network.vni,
+            vxlan_port=network.vxlan_port,
+            gateway=network.gateway,
+            mtu=min(network.mtu or underlay.overlay_mtu, underlay.overlay_mtu),
+            virtual_ips=network.virtual_ips(),
+            local=frozenset(e.address for e in network.endpoints if e.node_id == plan.node_id and e.serving),
+            peers=network.peers(plan.node_id),
+        )
 
 
 @dataclass(frozen=True)
@@ -183,7 +199,7 @@ class Overlays:
         """The names of all VXLAN devices of ours, whoever wants them. Raises KernelError."""
         with _refusals("list the VXLAN devices"):
             names = {link.get_attr("IFLA_IFNAME") for link in self._ip.get_links(kind="vxlan")}
-        return {name for name in names if name.startswith(DEVICE_PREFIX)}
+        return {name for name in names if name.startswith(naming.VXLAN_PREFIX)}
 
     # -- devices
 
