@@ -8,7 +8,7 @@ Theory of operation
     What only the commit can know is stamped here, whatever the proposal says: `meta` (version from the index,
     times from `proposed_at`), and for services `spec_version`, `previous_spec` and `history`, which change when,
     and only when, the spec does.  A change of the spec that says nothing new of the update's progress clears it, so
-    that a new spec never inherits "paused" from the one before.
+    that a new spec never inherits "paused" from the one before; a canary goes on.
 
     Rules that hold whoever proposes: expected versions, unique names and published ports, tasks' states that only
     move forward, and a task's spec, service and slot that never change.
@@ -218,7 +218,7 @@ def _stamp_service(new: Service, old: Service | None, index: int, at: Timestamp)
     kept = [replaced, *old.history]
     new.ClearField("history")
     new.history.extend(kept[:SERVICE_HISTORY_LIMIT])
-    if new.update_status == old.update_status:
+    if new.update_status == old.update_status and not new.HasField("canary"):
         new.update_status.CopyFrom(UpdateStatus())
 
 
