@@ -326,6 +326,31 @@ class ContainerStatus(_message.Message):
 Global___ContainerStatus: _TypeAlias = ContainerStatus  # noqa: Y015
 
 @_typing.final
+class StateSince(_message.Message):
+    """When a task was first seen in a state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    state: _types_pb2.TaskState.ValueType
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        state: _types_pb2.TaskState.ValueType = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StateSince: _TypeAlias = StateSince  # noqa: Y015
+
+@_typing.final
 class TaskStatus(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -337,6 +362,7 @@ class TaskStatus(_message.Message):
     HOST_PORTS_FIELD_NUMBER: _builtins.int
     APPLIED_BY_FIELD_NUMBER: _builtins.int
     RUNNING_SINCE_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
     state: _types_pb2.TaskState.ValueType
     message: _builtins.str
     """what happened"""
@@ -354,6 +380,10 @@ class TaskStatus(_message.Message):
     def running_since(self) -> _timestamp_pb2.Timestamp:
         """when RUNNING was first taken in; kept when the task ends"""
 
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateSince]:
+        """The states so far, oldest first, by the manager's clock; those that were over before it heard of them are left out."""
+
     def __init__(
         self,
         *,
@@ -365,10 +395,11 @@ class TaskStatus(_message.Message):
         host_ports: _abc.Iterable[_types_pb2.PortConfig] | None = ...,
         applied_by: _builtins.str = ...,
         running_since: _timestamp_pb2.Timestamp | None = ...,
+        states: _abc.Iterable[Global___StateSince] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "running_since", b"running_since", "timestamp", b"timestamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_by", b"applied_by", "container", b"container", "err", b"err", "host_ports", b"host_ports", "message", b"message", "running_since", b"running_since", "state", b"state", "timestamp", b"timestamp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_by", b"applied_by", "container", b"container", "err", b"err", "host_ports", b"host_ports", "message", b"message", "running_since", b"running_since", "state", b"state", "states", b"states", "timestamp", b"timestamp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

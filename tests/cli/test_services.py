@@ -402,3 +402,17 @@ def test_ps_shows_versions_where_there_are_two(cluster: FakeCluster, swarm: Run)
     header, one, other = [line.split() for line in swarm("service", "ps", "web").out.splitlines()]
     assert header[3] == "VERSION"
     assert (one[3], other[3]) == ("7", "5")
+
+
+def test_inspect_shows_a_task_with_all_it_went_through(cluster: FakeCluster, swarm: Run) -> None:
+    swarm("service", "create", "-d", "--name", "web", "nginx:1")
+    (task,) = cluster.objects["task"].values()
+    task.status.container.container_id, task.status.container.exit_code = "c0ffee", 137
+    task.status.container.oom_killed = True
+    task.status.states.add(state=TaskState.RUNNING).since.seconds = 1_700_000_000
+    shown = swarm("task", "inspect", task.id[:12])
+    for line in ("container_id: c0ffee", "exit_code: 137", "oom_killed: yes", "since: 2023-11-14T22:13:20Z"):
+        assert line in shown.out
+    assert json.loads(swarm("task", "inspect", task.id, "--format", "json").out)["id"] == task.id
+    missing = swarm("task", "inspect", "nope")
+    assert (missing.code, "no task 'nope'" in missing.err) == (1, True)
