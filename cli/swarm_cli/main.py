@@ -35,6 +35,7 @@ ENTRIES = {
     "service": Entry(
         f"{_COMMANDS}.service:service", "Create, list, inspect, scale, update, remove services.", "Objects"
     ),
+    "task": Entry(f"{_COMMANDS}.task:task", "Inspect tasks.", "Objects"),
     "stack": Entry(f"{_COMMANDS}.stack:stack", "Deploy, list, show, remove compose files.", "Objects"),
     "network": Entry(f"{_COMMANDS}.network:network", "List, create, inspect, remove networks.", "Objects"),
     "secret": Entry(f"{_COMMANDS}.secret:secret", "List, create, inspect, update, remove secrets.", "Objects"),

@@ -4,6 +4,7 @@ import re
 from decimal import Decimal, InvalidOperation
 
 from google.protobuf.duration_pb2 import Duration
+from swarm_api.types_pb2 import Share
 
 _BYTE_UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgtp]?)(?:i?b)?", re.IGNORECASE)
@@ -88,3 +89,12 @@ def parse_mode(text: str | int) -> int:
     if not 0 <= mode <= 0o7777:
         raise ValueError(f"{text!r} is no file mode: write it in octal, such as 0440.")
     return mode
+
+
+def parse_share(text: str) -> Share:
+    """A Share in `10%` or `3`: that part of a service's tasks."""
+    written = text.strip()
+    number = written.removesuffix("%")
+    if not number.isdecimal() or int(number) == 0 or (written != number and int(number) > 99):
+        raise ValueError(f"{text!r} is no part of the tasks: write 1% to 99%, or how many.")
+    return Share(tasks=int(number)) if written == number else Share(percent=int(number))

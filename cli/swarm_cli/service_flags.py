@@ -20,6 +20,7 @@ from swarm_api.types_pb2 import (
     Resources,
     RestartPolicy,
     SecretReference,
+    Share,
     UpdateConfig,
 )
 
@@ -29,7 +30,7 @@ from swarm_cli.fields import parse_fields, split_pair
 from swarm_cli.mounts import parse_mount
 from swarm_cli.parsed import Parsed
 from swarm_cli.ports import parse_publish
-from swarm_cli.quantities import parse_duration, parse_mode, parse_nano_cpus, parse_size
+from swarm_cli.quantities import parse_duration, parse_mode, parse_nano_cpus, parse_share, parse_size
 from swarm_cli.schedules import apply_schedule, schedule_options
 
 Flags = Mapping[str, Any]
@@ -48,6 +49,14 @@ _SIZE = Parsed("bytes", parse_size)
 _CPUS = Parsed("cpus", parse_nano_cpus)
 _DURATION = Parsed("duration", parse_duration)
 _PAIR = Parsed("key=value", lambda text: split_pair(text, "label"))
+
+
+def _canary_setting(text: str) -> Share:
+    return Share() if text == "none" else parse_share(text)
+
+
+SHARE = Parsed("share", parse_share)
+_CANARY = Parsed("share", _canary_setting)
 
 
 _FILE_FIELDS = ("source", "target", "uid", "gid", "mode")
@@ -162,6 +171,7 @@ def _shared() -> list[Callable[[Any], Any]]:
         option("--restart-max-attempts", type=click.IntRange(min=0), help="How often; 0: always."),
         option("--restart-window", type=_DURATION, help="In which the attempts are counted."),
         *_update_options("update", "an update"),
+        option("--update-canary", type=_CANARY, metavar="N|P%|none", help="Every update tries so many tasks first."),
         *_update_options("rollback", "a rollback"),
         option("--health-cmd", help="The command that checks the container's health."),
         option("--health-interval", type=_DURATION, help="How often it is run."),
@@ -208,6 +218,7 @@ def apply_flags(spec: ServiceSpec, flags: Flags) -> None:
         apply(spec, flags)
     _apply_update(spec.update, "update", flags, spec)
     _apply_update(spec.rollback, "rollback", flags, spec)
+    _apply_canary(spec.update, flags, spec)
 
 
 def _apply_mode(spec: ServiceSpec, flags: Flags) -> None:
@@ -376,6 +387,18 @@ def _apply_update(config: UpdateConfig, prefix: str, flags: Flags, spec: Service
             config.order = _ORDERS[value]
         else:
             setattr(config, name, value)
+
+
+def _apply_canary(config: UpdateConfig, flags: Flags, spec: ServiceSpec) -> None:
+    share = flags.get("update_canary")
+    if share is None:
+        return
+    if not share.WhichOneof("size"):
+        config.ClearField("canary")
+        return
+    if not spec.HasField("update"):
+        config.parallelism = 1  # 0 would mean: all at once
+    config.canary.CopyFrom(share)
 
 
 def _apply_placement(spec: ServiceSpec, flags: Flags) -> None:

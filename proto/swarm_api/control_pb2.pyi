@@ -701,6 +701,8 @@ class UpdateServiceRequest(_message.Message):
         """ignore `spec`, hold the update or rollback that is under way"""
         RESUME: UpdateServiceRequest._Command.ValueType  # 2
         """ignore `spec`, let a paused one go on"""
+        PROMOTE: UpdateServiceRequest._Command.ValueType  # 3
+        """ignore `spec`, give all tasks what the canary has"""
 
     class Command(_Command, metaclass=_CommandEnumTypeWrapper): ...
     CHANGE: UpdateServiceRequest.Command.ValueType  # 0
@@ -708,6 +710,8 @@ class UpdateServiceRequest(_message.Message):
     """ignore `spec`, hold the update or rollback that is under way"""
     RESUME: UpdateServiceRequest.Command.ValueType  # 2
     """ignore `spec`, let a paused one go on"""
+    PROMOTE: UpdateServiceRequest.Command.ValueType  # 3
+    """ignore `spec`, give all tasks what the canary has"""
 
     ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
@@ -716,6 +720,7 @@ class UpdateServiceRequest(_message.Message):
     ROLLBACK_TO_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     rollback: _builtins.bool
     """ignore `spec`, go back to the previous one"""
@@ -729,6 +734,10 @@ class UpdateServiceRequest(_message.Message):
 
     @_builtins.property
     def spec(self) -> _specs_pb2.ServiceSpec: ...
+    @_builtins.property
+    def canary(self) -> _types_pb2.Share:
+        """the change goes to these tasks only until it is promoted; absent: as spec.update.canary says"""
+
     def __init__(
         self,
         *,
@@ -739,10 +748,11 @@ class UpdateServiceRequest(_message.Message):
         rollback_to: _builtins.int = ...,
         request_id: _builtins.str = ...,
         command: Global___UpdateServiceRequest.Command.ValueType = ...,
+        canary: _types_pb2.Share | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "id", b"id", "request_id", b"request_id", "rollback", b"rollback", "rollback_to", b"rollback_to", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "command", b"command", "id", b"id", "request_id", b"request_id", "rollback", b"rollback", "rollback_to", b"rollback_to", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

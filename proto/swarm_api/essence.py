@@ -13,3 +13,15 @@ def essence(spec: TaskSpec) -> TaskSpec:
     for name in _OUTSIDE_FIELDS:
         kept.ClearField(name)  # type: ignore[arg-type]  # they are fields of a TaskSpec
     return kept
+
+
+def with_essence_of(spec: TaskSpec, other: TaskSpec) -> TaskSpec:
+    """A copy that makes the container that `other` makes, and is decided about from outside as before."""
+    mixed = essence(other)
+    outside = TaskSpec()
+    outside.CopyFrom(spec)
+    for field in TaskSpec.DESCRIPTOR.fields:
+        if field.name not in _OUTSIDE_FIELDS:
+            outside.ClearField(field.name)  # type: ignore[arg-type]  # they are fields of a TaskSpec
+    mixed.MergeFrom(outside)
+    return mixed

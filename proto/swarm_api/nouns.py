@@ -11,7 +11,7 @@ from swarm_api.errors import ConflictError
 from swarm_api.ids import new_id
 from swarm_api.objects_pb2 import Config, Network, Node, Secret, Service, Task
 from swarm_api.specs_pb2 import ConfigSpec, NetworkSpec, NodeSpec, SecretSpec, ServiceSpec
-from swarm_api.types_pb2 import TaskState
+from swarm_api.types_pb2 import Share, TaskState
 
 _EDIT_ATTEMPTS = 5
 
@@ -63,37 +63,45 @@ class Services(_Noun):
         request = api.CreateServiceRequest(spec=spec, request_id=new_id())
         return self._connection.call(lambda stub: stub.CreateService, request).service
 
-    def update(self, service: Service, spec: ServiceSpec) -> Service:
-        """Give `service` another spec; ConflictError when somebody changed it since it was read."""
-        request = api.UpdateServiceRequest(id=service.id, version=service.meta.version, spec=spec, request_id=new_id())
+    def update(self, service: Service, spec: ServiceSpec, *, canary: Share | None = None) -> Service:
+        """Give `service` another spec; ConflictError when somebody changed it since it was read.
+
+        `canary`: only these tasks get it until `promote`; None: as `spec.update.canary` says.
+        """
+        version = service.meta.version
+        request = api.UpdateServiceRequest(
+            id=service.id, version=version, spec=spec, canary=canary, request_id=new_id()
+        )
         return self._connection.call(lambda stub: stub.UpdateService, request).service
 
-    def edit(self, name: str, change: Callable[[ServiceSpec], None], *, if_version: int = 0) -> Service:
+    def edit(
+        self, name: str, change: Callable[[ServiceSpec], None], *, if_version: int = 0, canary: Share | None = None
+    ) -> Service:
         """Read, change and write a service; again when somebody else was faster, so `change` may run twice.
 
         With `if_version`, a spec_version, only when nobody changed the spec since; ConflictError says who changed what.
         """
         if if_version:
-            return self._edit_at(name, change, if_version)
+            return self._edit_at(name, change, if_version, canary)
         for attempt in range(_EDIT_ATTEMPTS):
             service = self.get(name)
             spec = ServiceSpec()
             spec.CopyFrom(service.spec)
             change(spec)
             try:
-                return self.update(service, spec)
+                return self.update(service, spec, canary=canary)
             except ConflictError:
                 if attempt == _EDIT_ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 
-    def _edit_at(self, name: str, change: Callable[[ServiceSpec], None], version: int) -> Service:
+    def _edit_at(self, name: str, change: Callable[[ServiceSpec], None], version: int, canary: Share | None) -> Service:
         service = self.get(name)
         spec = ServiceSpec()
         spec.CopyFrom(service.spec)
         change(spec)
         service.meta.version.index = version
-        return self.update(service, spec)
+        return self.update(service, spec, canary=canary)
 
     def pause(self, name: str) -> Service:
         """Hold the update or rollback that is under way."""
@@ -102,6 +110,10 @@ class Services(_Noun):
     def resume(self, name: str) -> Service:
         """Let a paused update or rollback go on."""
         return self._command(name, api.UpdateServiceRequest.RESUME)
+
+    def promote(self, name: str) -> Service:
+        """Give all tasks what the service's canary has."""
+        return self._command(name, api.UpdateServiceRequest.PROMOTE)
 
     def _command(self, name: str, command: api.UpdateServiceRequest.Command.ValueType) -> Service:
         request = api.UpdateServiceRequest(id=name, command=command, request_id=new_id())

@@ -326,6 +326,31 @@ class ContainerStatus(_message.Message):
 Global___ContainerStatus: _TypeAlias = ContainerStatus  # noqa: Y015
 
 @_typing.final
+class StateSince(_message.Message):
+    """When a task was first seen in a state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    state: _types_pb2.TaskState.ValueType
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        state: _types_pb2.TaskState.ValueType = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StateSince: _TypeAlias = StateSince  # noqa: Y015
+
+@_typing.final
 class TaskStatus(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -337,6 +362,7 @@ class TaskStatus(_message.Message):
     HOST_PORTS_FIELD_NUMBER: _builtins.int
     APPLIED_BY_FIELD_NUMBER: _builtins.int
     RUNNING_SINCE_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
     state: _types_pb2.TaskState.ValueType
     message: _builtins.str
     """what happened"""
@@ -354,6 +380,10 @@ class TaskStatus(_message.Message):
     def running_since(self) -> _timestamp_pb2.Timestamp:
         """when RUNNING was first taken in; kept when the task ends"""
 
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateSince]:
+        """The states so far, oldest first, by the manager's clock; those that were over before it heard of them are left out."""
+
     def __init__(
         self,
         *,
@@ -365,10 +395,11 @@ class TaskStatus(_message.Message):
         host_ports: _abc.Iterable[_types_pb2.PortConfig] | None = ...,
         applied_by: _builtins.str = ...,
         running_since: _timestamp_pb2.Timestamp | None = ...,
+        states: _abc.Iterable[Global___StateSince] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "running_since", b"running_since", "timestamp", b"timestamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_by", b"applied_by", "container", b"container", "err", b"err", "host_ports", b"host_ports", "message", b"message", "running_since", b"running_since", "state", b"state", "timestamp", b"timestamp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_by", b"applied_by", "container", b"container", "err", b"err", "host_ports", b"host_ports", "message", b"message", "running_since", b"running_since", "state", b"state", "states", b"states", "timestamp", b"timestamp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -527,6 +558,8 @@ class UpdateStatus(_message.Message):
         ROLLBACK_STARTED: UpdateStatus._State.ValueType  # 4
         ROLLBACK_PAUSED: UpdateStatus._State.ValueType  # 5
         ROLLBACK_COMPLETED: UpdateStatus._State.ValueType  # 6
+        CANARY: UpdateStatus._State.ValueType  # 7
+        """the canary's tasks run and were watched; the others wait for it to be promoted"""
 
     class State(_State, metaclass=_StateEnumTypeWrapper): ...
     NONE: UpdateStatus.State.ValueType  # 0
@@ -536,6 +569,8 @@ class UpdateStatus(_message.Message):
     ROLLBACK_STARTED: UpdateStatus.State.ValueType  # 4
     ROLLBACK_PAUSED: UpdateStatus.State.ValueType  # 5
     ROLLBACK_COMPLETED: UpdateStatus.State.ValueType  # 6
+    CANARY: UpdateStatus.State.ValueType  # 7
+    """the canary's tasks run and were watched; the others wait for it to be promoted"""
 
     STATE_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
@@ -600,6 +635,42 @@ class SpecRevision(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SpecRevision: _TypeAlias = SpecRevision  # noqa: Y015
+
+@_typing.final
+class Canary(_message.Message):
+    """A change that a part of the tasks has, to see how it does, before all get it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARE_FIELD_NUMBER: _builtins.int
+    STABLE_FIELD_NUMBER: _builtins.int
+    STABLE_VERSION_FIELD_NUMBER: _builtins.int
+    PROMOTED_FIELD_NUMBER: _builtins.int
+    promoted: _builtins.bool
+    """all tasks get the change now; `stable` is kept until they have it"""
+    @_builtins.property
+    def share(self) -> _types_pb2.Share: ...
+    @_builtins.property
+    def stable(self) -> _specs_pb2.ServiceSpec:
+        """What the other tasks are, and what a rollback brings back. Its replicas follow the service's."""
+
+    @_builtins.property
+    def stable_version(self) -> _types_pb2.Version: ...
+    def __init__(
+        self,
+        *,
+        share: _types_pb2.Share | None = ...,
+        stable: _specs_pb2.ServiceSpec | None = ...,
+        stable_version: _types_pb2.Version | None = ...,
+        promoted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["share", b"share", "stable", b"stable", "stable_version", b"stable_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["promoted", b"promoted", "share", b"share", "stable", b"stable", "stable_version", b"stable_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Canary: _TypeAlias = Canary  # noqa: Y015
 
 @_typing.final
 class ScheduledRun(_message.Message):
@@ -718,6 +789,7 @@ class Service(_message.Message):
     PENDING_DELETE_FIELD_NUMBER: _builtins.int
     SPEC_CHANGED_BY_FIELD_NUMBER: _builtins.int
     SCHEDULE_STATUS_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
     REBALANCE_ASKED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     pending_delete: _builtins.bool
@@ -747,6 +819,10 @@ class Service(_message.Message):
     @_builtins.property
     def schedule_status(self) -> Global___ScheduleStatus: ...
     @_builtins.property
+    def canary(self) -> Global___Canary:
+        """only while a change is tried, or promoted and not yet everywhere"""
+
+    @_builtins.property
     def rebalance_asked_at(self) -> _timestamp_pb2.Timestamp:
         """A user asked for its tasks to be spread anew, and that is not done yet."""
 
@@ -765,11 +841,12 @@ class Service(_message.Message):
         pending_delete: _builtins.bool = ...,
         spec_changed_by: _builtins.str = ...,
         schedule_status: Global___ScheduleStatus | None = ...,
+        canary: Global___Canary | None = ...,
         rebalance_asked_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "job_iteration", b"job_iteration", "meta", b"meta", "previous_spec", b"previous_spec", "rebalance_asked_at", b"rebalance_asked_at", "schedule_status", b"schedule_status", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "endpoint", b"endpoint", "job_iteration", b"job_iteration", "meta", b"meta", "previous_spec", b"previous_spec", "rebalance_asked_at", b"rebalance_asked_at", "schedule_status", b"schedule_status", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "history", b"history", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "rebalance_asked_at", b"rebalance_asked_at", "schedule_status", b"schedule_status", "spec", b"spec", "spec_changed_by", b"spec_changed_by", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "endpoint", b"endpoint", "history", b"history", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "rebalance_asked_at", b"rebalance_asked_at", "schedule_status", b"schedule_status", "spec", b"spec", "spec_changed_by", b"spec_changed_by", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15swarm_api/types.proto\x12\x08swarm.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x18\n\x07Version\x12\r\n\x05index\x18\x01 \x01(\x04\"\x8a\x01\n\x04Meta\x12\"\n\x07version\x18\x01 \x01(\x0b\x32\x11.swarm.v1.Version\x12.\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"}\n\x0b\x41nnotations\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x06labels\x18\x02 \x03(\x0b\x32!.swarm.v1.Annotations.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\",\n\x08Platform\x12\x14\n\x0c\x61rchitecture\x18\x01 \x01(\t\x12\n\n\x02os\x18\x02 \x01(\t\"\xa5\x01\n\tResources\x12\x11\n\tnano_cpus\x18\x01 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x31\n\x07generic\x18\x03 \x03(\x0b\x32 .swarm.v1.Resources.GenericEntry\x12\x0c\n\x04pids\x18\x04 \x01(\x03\x1a.\n\x0cGenericEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"f\n\x14ResourceRequirements\x12#\n\x06limits\x18\x01 \x01(\x0b\x32\x13.swarm.v1.Resources\x12)\n\x0creservations\x18\x02 \x01(\x0b\x32\x13.swarm.v1.Resources\"\xe0\x01\n\rRestartPolicy\x12\x34\n\tcondition\x18\x01 \x01(\x0e\x32!.swarm.v1.RestartPolicy.Condition\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cmax_attempts\x18\x03 \x01(\x04\x12)\n\x06window\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\".\n\tCondition\x12\x07\n\x03\x41NY\x10\x00\x12\x0e\n\nON_FAILURE\x10\x01\x12\x08\n\x04NONE\x10\x02\"\xe8\x02\n\x0cUpdateConfig\x12\x13\n\x0bparallelism\x18\x01 \x01(\x04\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12<\n\x0e\x66\x61ilure_action\x18\x03 \x01(\x0e\x32$.swarm.v1.UpdateConfig.FailureAction\x12*\n\x07monitor\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11max_failure_ratio\x18\x05 \x01(\x02\x12+\n\x05order\x18\x06 \x01(\x0e\x32\x1c.swarm.v1.UpdateConfig.Order\"=\n\rFailureAction\x12\x10\n\x0cPAUSE_UPDATE\x10\x00\x12\x0c\n\x08\x43ONTINUE\x10\x01\x12\x0c\n\x08ROLLBACK\x10\x02\"(\n\x05Order\x12\x0e\n\nSTOP_FIRST\x10\x00\x12\x0f\n\x0bSTART_FIRST\x10\x01\"\x8f\x02\n\nPortConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x08protocol\x18\x02 \x01(\x0e\x32\x1d.swarm.v1.PortConfig.Protocol\x12\x13\n\x0btarget_port\x18\x03 \x01(\r\x12\x16\n\x0epublished_port\x18\x04 \x01(\r\x12\x36\n\x0cpublish_mode\x18\x05 \x01(\x0e\x32 .swarm.v1.PortConfig.PublishMode\x12\x0f\n\x07host_ip\x18\x06 \x01(\t\"&\n\x08Protocol\x12\x07\n\x03TCP\x10\x00\x12\x07\n\x03UDP\x10\x01\x12\x08\n\x04SCTP\x10\x02\"$\n\x0bPublishMode\x12\x0b\n\x07INGRESS\x10\x00\x12\x08\n\x04HOST\x10\x01\"\x8e\x01\n\x0c\x45ndpointSpec\x12\x33\n\x04mode\x18\x01 \x01(\x0e\x32%.swarm.v1.EndpointSpec.ResolutionMode\x12#\n\x05ports\x18\x02 \x03(\x0b\x32\x14.swarm.v1.PortConfig\"$\n\x0eResolutionMode\x12\x07\n\x03VIP\x10\x00\x12\t\n\x05\x44NSRR\x10\x01\"\xea\x01\n\x0cHealthConfig\x12\x0c\n\x04test\x18\x01 \x03(\t\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07retries\x18\x04 \x01(\r\x12/\n\x0cstart_period\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0estart_interval\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa8\x04\n\x05Mount\x12\"\n\x04type\x18\x01 \x01(\x0e\x32\x14.swarm.v1.Mount.Type\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x11\n\tread_only\x18\x04 \x01(\x08\x12\x18\n\x10\x62ind_propagation\x18\x05 \x01(\t\x12\x1a\n\x12\x62ind_create_source\x18\x06 \x01(\x08\x12\x16\n\x0evolume_no_copy\x18\x07 \x01(\x08\x12\x38\n\rvolume_labels\x18\x08 \x03(\x0b\x32!.swarm.v1.Mount.VolumeLabelsEntry\x12\x15\n\rvolume_driver\x18\t \x01(\t\x12\x41\n\x12volume_driver_opts\x18\n \x03(\x0b\x32%.swarm.v1.Mount.VolumeDriverOptsEntry\x12\x16\n\x0evolume_subpath\x18\x0b \x01(\t\x12\x18\n\x10tmpfs_size_bytes\x18\x0c \x01(\x03\x12\x12\n\ntmpfs_mode\x18\r \x01(\r\x1a\x33\n\x11VolumeLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x37\n\x15VolumeDriverOptsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"2\n\x04Type\x12\x08\n\x04\x42IND\x10\x00\x12\n\n\x06VOLUME\x10\x01\x12\t\n\x05TMPFS\x10\x02\x12\t\n\x05IMAGE\x10\x03\"v\n\x06\x44river\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07options\x18\x02 \x03(\x0b\x32\x1d.swarm.v1.Driver.OptionsEntry\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\nFileTarget\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0b\n\x03gid\x18\x03 \x01(\t\x12\x0c\n\x04mode\x18\x04 \x01(\r\"_\n\x0fSecretReference\x12\x11\n\tsecret_id\x18\x01 \x01(\t\x12\x13\n\x0bsecret_name\x18\x02 \x01(\t\x12$\n\x06target\x18\x03 \x01(\x0b\x32\x14.swarm.v1.FileTarget\"_\n\x0f\x43onfigReference\x12\x11\n\tconfig_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63onfig_name\x18\x02 \x01(\t\x12$\n\x06target\x18\x03 \x01(\x0b\x32\x14.swarm.v1.FileTarget\"M\n\x17NetworkAttachmentConfig\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x11\n\taddresses\x18\x03 \x03(\t*\xce\x01\n\tTaskState\x12\x07\n\x03NEW\x10\x00\x12\x0b\n\x07PENDING\x10@\x12\r\n\x08\x41SSIGNED\x10\xc0\x01\x12\r\n\x08\x41\x43\x43\x45PTED\x10\x80\x02\x12\x0e\n\tPREPARING\x10\xc0\x02\x12\n\n\x05READY\x10\x80\x03\x12\r\n\x08STARTING\x10\xc0\x03\x12\x0c\n\x07RUNNING\x10\x80\x04\x12\r\n\x08\x43OMPLETE\x10\xc0\x04\x12\r\n\x08SHUTDOWN\x10\x80\x05\x12\x0b\n\x06\x46\x41ILED\x10\xc0\x05\x12\r\n\x08REJECTED\x10\x80\x06\x12\x0b\n\x06REMOVE\x10\xa0\x06\x12\r\n\x08ORPHANED\x10\xc0\x06*#\n\x08NodeRole\x12\n\n\x06WORKER\x10\x00\x12\x0b\n\x07MANAGER\x10\x01*4\n\x10NodeAvailability\x12\n\n\x06\x41\x43TIVE\x10\x00\x12\t\n\x05PAUSE\x10\x01\x12\t\n\x05\x44RAIN\x10\x02*E\n\tNodeState\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x08\n\x04\x44OWN\x10\x01\x12\x0f\n\x0bREADY_STATE\x10\x02\x12\x10\n\x0c\x44ISCONNECTED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15swarm_api/types.proto\x12\x08swarm.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x18\n\x07Version\x12\r\n\x05index\x18\x01 \x01(\x04\"\x8a\x01\n\x04Meta\x12\"\n\x07version\x18\x01 \x01(\x0b\x32\x11.swarm.v1.Version\x12.\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"}\n\x0b\x41nnotations\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x06labels\x18\x02 \x03(\x0b\x32!.swarm.v1.Annotations.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\",\n\x08Platform\x12\x14\n\x0c\x61rchitecture\x18\x01 \x01(\t\x12\n\n\x02os\x18\x02 \x01(\t\"\xa5\x01\n\tResources\x12\x11\n\tnano_cpus\x18\x01 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x31\n\x07generic\x18\x03 \x03(\x0b\x32 .swarm.v1.Resources.GenericEntry\x12\x0c\n\x04pids\x18\x04 \x01(\x03\x1a.\n\x0cGenericEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"f\n\x14ResourceRequirements\x12#\n\x06limits\x18\x01 \x01(\x0b\x32\x13.swarm.v1.Resources\x12)\n\x0creservations\x18\x02 \x01(\x0b\x32\x13.swarm.v1.Resources\"\xe0\x01\n\rRestartPolicy\x12\x34\n\tcondition\x18\x01 \x01(\x0e\x32!.swarm.v1.RestartPolicy.Condition\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cmax_attempts\x18\x03 \x01(\x04\x12)\n\x06window\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\".\n\tCondition\x12\x07\n\x03\x41NY\x10\x00\x12\x0e\n\nON_FAILURE\x10\x01\x12\x08\n\x04NONE\x10\x02\"3\n\x05Share\x12\x0f\n\x05tasks\x18\x01 \x01(\x04H\x00\x12\x11\n\x07percent\x18\x02 \x01(\rH\x00\x42\x06\n\x04size\"\x89\x03\n\x0cUpdateConfig\x12\x13\n\x0bparallelism\x18\x01 \x01(\x04\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12<\n\x0e\x66\x61ilure_action\x18\x03 \x01(\x0e\x32$.swarm.v1.UpdateConfig.FailureAction\x12*\n\x07monitor\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11max_failure_ratio\x18\x05 \x01(\x02\x12+\n\x05order\x18\x06 \x01(\x0e\x32\x1c.swarm.v1.UpdateConfig.Order\x12\x1f\n\x06\x63\x61nary\x18\x07 \x01(\x0b\x32\x0f.swarm.v1.Share\"=\n\rFailureAction\x12\x10\n\x0cPAUSE_UPDATE\x10\x00\x12\x0c\n\x08\x43ONTINUE\x10\x01\x12\x0c\n\x08ROLLBACK\x10\x02\"(\n\x05Order\x12\x0e\n\nSTOP_FIRST\x10\x00\x12\x0f\n\x0bSTART_FIRST\x10\x01\"\x8f\x02\n\nPortConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x08protocol\x18\x02 \x01(\x0e\x32\x1d.swarm.v1.PortConfig.Protocol\x12\x13\n\x0btarget_port\x18\x03 \x01(\r\x12\x16\n\x0epublished_port\x18\x04 \x01(\r\x12\x36\n\x0cpublish_mode\x18\x05 \x01(\x0e\x32 .swarm.v1.PortConfig.PublishMode\x12\x0f\n\x07host_ip\x18\x06 \x01(\t\"&\n\x08Protocol\x12\x07\n\x03TCP\x10\x00\x12\x07\n\x03UDP\x10\x01\x12\x08\n\x04SCTP\x10\x02\"$\n\x0bPublishMode\x12\x0b\n\x07INGRESS\x10\x00\x12\x08\n\x04HOST\x10\x01\"\x8e\x01\n\x0c\x45ndpointSpec\x12\x33\n\x04mode\x18\x01 \x01(\x0e\x32%.swarm.v1.EndpointSpec.ResolutionMode\x12#\n\x05ports\x18\x02 \x03(\x0b\x32\x14.swarm.v1.PortConfig\"$\n\x0eResolutionMode\x12\x07\n\x03VIP\x10\x00\x12\t\n\x05\x44NSRR\x10\x01\"\xea\x01\n\x0cHealthConfig\x12\x0c\n\x04test\x18\x01 \x03(\t\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07retries\x18\x04 \x01(\r\x12/\n\x0cstart_period\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0estart_interval\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa8\x04\n\x05Mount\x12\"\n\x04type\x18\x01 \x01(\x0e\x32\x14.swarm.v1.Mount.Type\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x11\n\tread_only\x18\x04 \x01(\x08\x12\x18\n\x10\x62ind_propagation\x18\x05 \x01(\t\x12\x1a\n\x12\x62ind_create_source\x18\x06 \x01(\x08\x12\x16\n\x0evolume_no_copy\x18\x07 \x01(\x08\x12\x38\n\rvolume_labels\x18\x08 \x03(\x0b\x32!.swarm.v1.Mount.VolumeLabelsEntry\x12\x15\n\rvolume_driver\x18\t \x01(\t\x12\x41\n\x12volume_driver_opts\x18\n \x03(\x0b\x32%.swarm.v1.Mount.VolumeDriverOptsEntry\x12\x16\n\x0evolume_subpath\x18\x0b \x01(\t\x12\x18\n\x10tmpfs_size_bytes\x18\x0c \x01(\x03\x12\x12\n\ntmpfs_mode\x18\r \x01(\r\x1a\x33\n\x11VolumeLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x37\n\x15VolumeDriverOptsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"2\n\x04Type\x12\x08\n\x04\x42IND\x10\x00\x12\n\n\x06VOLUME\x10\x01\x12\t\n\x05TMPFS\x10\x02\x12\t\n\x05IMAGE\x10\x03\"v\n\x06\x44river\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07options\x18\x02 \x03(\x0b\x32\x1d.swarm.v1.Driver.OptionsEntry\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\nFileTarget\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0b\n\x03gid\x18\x03 \x01(\t\x12\x0c\n\x04mode\x18\x04 \x01(\r\"_\n\x0fSecretReference\x12\x11\n\tsecret_id\x18\x01 \x01(\t\x12\x13\n\x0bsecret_name\x18\x02 \x01(\t\x12$\n\x06target\x18\x03 \x01(\x0b\x32\x14.swarm.v1.FileTarget\"_\n\x0f\x43onfigReference\x12\x11\n\tconfig_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63onfig_name\x18\x02 \x01(\t\x12$\n\x06target\x18\x03 \x01(\x0b\x32\x14.swarm.v1.FileTarget\"M\n\x17NetworkAttachmentConfig\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x11\n\taddresses\x18\x03 \x03(\t*\xce\x01\n\tTaskState\x12\x07\n\x03NEW\x10\x00\x12\x0b\n\x07PENDING\x10@\x12\r\n\x08\x41SSIGNED\x10\xc0\x01\x12\r\n\x08\x41\x43\x43\x45PTED\x10\x80\x02\x12\x0e\n\tPREPARING\x10\xc0\x02\x12\n\n\x05READY\x10\x80\x03\x12\r\n\x08STARTING\x10\xc0\x03\x12\x0c\n\x07RUNNING\x10\x80\x04\x12\r\n\x08\x43OMPLETE\x10\xc0\x04\x12\r\n\x08SHUTDOWN\x10\x80\x05\x12\x0b\n\x06\x46\x41ILED\x10\xc0\x05\x12\r\n\x08REJECTED\x10\x80\x06\x12\x0b\n\x06REMOVE\x10\xa0\x06\x12\r\n\x08ORPHANED\x10\xc0\x06*#\n\x08NodeRole\x12\n\n\x06WORKER\x10\x00\x12\x0b\n\x07MANAGER\x10\x01*4\n\x10NodeAvailability\x12\n\n\x06\x41\x43TIVE\x10\x00\x12\t\n\x05PAUSE\x10\x01\x12\t\n\x05\x44RAIN\x10\x02*E\n\tNodeState\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x08\n\x04\x44OWN\x10\x01\x12\x0f\n\x0bREADY_STATE\x10\x02\x12\x10\n\x0c\x44ISCONNECTED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,14 +43,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MOUNT_VOLUMEDRIVEROPTSENTRY']._serialized_options = b'8\001'
   _globals['_DRIVER_OPTIONSENTRY']._loaded_options = None
   _globals['_DRIVER_OPTIONSENTRY']._serialized_options = b'8\001'
-  _globals['_TASKSTATE']._serialized_start=2975
-  _globals['_TASKSTATE']._serialized_end=3181
-  _globals['_NODEROLE']._serialized_start=3183
-  _globals['_NODEROLE']._serialized_end=3218
-  _globals['_NODEAVAILABILITY']._serialized_start=3220
-  _globals['_NODEAVAILABILITY']._serialized_end=3272
-  _globals['_NODESTATE']._serialized_start=3274
-  _globals['_NODESTATE']._serialized_end=3343
+  _globals['_TASKSTATE']._serialized_start=3061
+  _globals['_TASKSTATE']._serialized_end=3267
+  _globals['_NODEROLE']._serialized_start=3269
+  _globals['_NODEROLE']._serialized_end=3304
+  _globals['_NODEAVAILABILITY']._serialized_start=3306
+  _globals['_NODEAVAILABILITY']._serialized_end=3358
+  _globals['_NODESTATE']._serialized_start=3360
+  _globals['_NODESTATE']._serialized_end=3429
   _globals['_VERSION']._serialized_start=100
   _globals['_VERSION']._serialized_end=124
   _globals['_META']._serialized_start=127
@@ -71,42 +71,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESTARTPOLICY']._serialized_end=937
   _globals['_RESTARTPOLICY_CONDITION']._serialized_start=891
   _globals['_RESTARTPOLICY_CONDITION']._serialized_end=937
-  _globals['_UPDATECONFIG']._serialized_start=940
-  _globals['_UPDATECONFIG']._serialized_end=1300
-  _globals['_UPDATECONFIG_FAILUREACTION']._serialized_start=1197
-  _globals['_UPDATECONFIG_FAILUREACTION']._serialized_end=1258
-  _globals['_UPDATECONFIG_ORDER']._serialized_start=1260
-  _globals['_UPDATECONFIG_ORDER']._serialized_end=1300
-  _globals['_PORTCONFIG']._serialized_start=1303
-  _globals['_PORTCONFIG']._serialized_end=1574
-  _globals['_PORTCONFIG_PROTOCOL']._serialized_start=1498
-  _globals['_PORTCONFIG_PROTOCOL']._serialized_end=1536
-  _globals['_PORTCONFIG_PUBLISHMODE']._serialized_start=1538
-  _globals['_PORTCONFIG_PUBLISHMODE']._serialized_end=1574
-  _globals['_ENDPOINTSPEC']._serialized_start=1577
-  _globals['_ENDPOINTSPEC']._serialized_end=1719
-  _globals['_ENDPOINTSPEC_RESOLUTIONMODE']._serialized_start=1683
-  _globals['_ENDPOINTSPEC_RESOLUTIONMODE']._serialized_end=1719
-  _globals['_HEALTHCONFIG']._serialized_start=1722
-  _globals['_HEALTHCONFIG']._serialized_end=1956
-  _globals['_MOUNT']._serialized_start=1959
-  _globals['_MOUNT']._serialized_end=2511
-  _globals['_MOUNT_VOLUMELABELSENTRY']._serialized_start=2351
-  _globals['_MOUNT_VOLUMELABELSENTRY']._serialized_end=2402
-  _globals['_MOUNT_VOLUMEDRIVEROPTSENTRY']._serialized_start=2404
-  _globals['_MOUNT_VOLUMEDRIVEROPTSENTRY']._serialized_end=2459
-  _globals['_MOUNT_TYPE']._serialized_start=2461
-  _globals['_MOUNT_TYPE']._serialized_end=2511
-  _globals['_DRIVER']._serialized_start=2513
-  _globals['_DRIVER']._serialized_end=2631
-  _globals['_DRIVER_OPTIONSENTRY']._serialized_start=2585
-  _globals['_DRIVER_OPTIONSENTRY']._serialized_end=2631
-  _globals['_FILETARGET']._serialized_start=2633
-  _globals['_FILETARGET']._serialized_end=2699
-  _globals['_SECRETREFERENCE']._serialized_start=2701
-  _globals['_SECRETREFERENCE']._serialized_end=2796
-  _globals['_CONFIGREFERENCE']._serialized_start=2798
-  _globals['_CONFIGREFERENCE']._serialized_end=2893
-  _globals['_NETWORKATTACHMENTCONFIG']._serialized_start=2895
-  _globals['_NETWORKATTACHMENTCONFIG']._serialized_end=2972
+  _globals['_SHARE']._serialized_start=939
+  _globals['_SHARE']._serialized_end=990
+  _globals['_UPDATECONFIG']._serialized_start=993
+  _globals['_UPDATECONFIG']._serialized_end=1386
+  _globals['_UPDATECONFIG_FAILUREACTION']._serialized_start=1283
+  _globals['_UPDATECONFIG_FAILUREACTION']._serialized_end=1344
+  _globals['_UPDATECONFIG_ORDER']._serialized_start=1346
+  _globals['_UPDATECONFIG_ORDER']._serialized_end=1386
+  _globals['_PORTCONFIG']._serialized_start=1389
+  _globals['_PORTCONFIG']._serialized_end=1660
+  _globals['_PORTCONFIG_PROTOCOL']._serialized_start=1584
+  _globals['_PORTCONFIG_PROTOCOL']._serialized_end=1622
+  _globals['_PORTCONFIG_PUBLISHMODE']._serialized_start=1624
+  _globals['_PORTCONFIG_PUBLISHMODE']._serialized_end=1660
+  _globals['_ENDPOINTSPEC']._serialized_start=1663
+  _globals['_ENDPOINTSPEC']._serialized_end=1805
+  _globals['_ENDPOINTSPEC_RESOLUTIONMODE']._serialized_start=1769
+  _globals['_ENDPOINTSPEC_RESOLUTIONMODE']._serialized_end=1805
+  _globals['_HEALTHCONFIG']._serialized_start=1808
+  _globals['_HEALTHCONFIG']._serialized_end=2042
+  _globals['_MOUNT']._serialized_start=2045
+  _globals['_MOUNT']._serialized_end=2597
+  _globals['_MOUNT_VOLUMELABELSENTRY']._serialized_start=2437
+  _globals['_MOUNT_VOLUMELABELSENTRY']._serialized_end=2488
+  _globals['_MOUNT_VOLUMEDRIVEROPTSENTRY']._serialized_start=2490
+  _globals['_MOUNT_VOLUMEDRIVEROPTSENTRY']._serialized_end=2545
+  _globals['_MOUNT_TYPE']._serialized_start=2547
+  _globals['_MOUNT_TYPE']._serialized_end=2597
+  _globals['_DRIVER']._serialized_start=2599
+  _globals['_DRIVER']._serialized_end=2717
+  _globals['_DRIVER_OPTIONSENTRY']._serialized_start=2671
+  _globals['_DRIVER_OPTIONSENTRY']._serialized_end=2717
+  _globals['_FILETARGET']._serialized_start=2719
+  _globals['_FILETARGET']._serialized_end=2785
+  _globals['_SECRETREFERENCE']._serialized_start=2787
+  _globals['_SECRETREFERENCE']._serialized_end=2882
+  _globals['_CONFIGREFERENCE']._serialized_start=2884
+  _globals['_CONFIGREFERENCE']._serialized_end=2979
+  _globals['_NETWORKATTACHMENTCONFIG']._serialized_start=2981
+  _globals['_NETWORKATTACHMENTCONFIG']._serialized_end=3058
 # @@protoc_insertion_point(module_scope)

@@ -400,6 +400,32 @@ class RestartPolicy(_message.Message):
 Global___RestartPolicy: _TypeAlias = RestartPolicy  # noqa: Y015
 
 @_typing.final
+class Share(_message.Message):
+    """A part of a service's tasks: so many, or so many of a hundred (rounded down, but one at least)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    tasks: _builtins.int
+    percent: _builtins.int
+    def __init__(
+        self,
+        *,
+        tasks: _builtins.int = ...,
+        percent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["percent", b"percent", "size", b"size", "tasks", b"tasks"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["percent", b"percent", "size", b"size", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_size: _TypeAlias = _typing.Literal["tasks", "percent"]  # noqa: Y015
+    _WhichOneofArgType_size: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_size) -> _WhichOneofReturnType_size | None: ...
+
+Global___Share: _TypeAlias = Share  # noqa: Y015
+
+@_typing.final
 class UpdateConfig(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -437,6 +463,7 @@ class UpdateConfig(_message.Message):
     MONITOR_FIELD_NUMBER: _builtins.int
     MAX_FAILURE_RATIO_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
     parallelism: _builtins.int
     """tasks at once; 0: all"""
     failure_action: Global___UpdateConfig.FailureAction.ValueType
@@ -451,6 +478,10 @@ class UpdateConfig(_message.Message):
     def monitor(self) -> _duration_pb2.Duration:
         """how long a new task is watched"""
 
+    @_builtins.property
+    def canary(self) -> Global___Share:
+        """a change goes to these tasks only until it is promoted; absent: to all"""
+
     def __init__(
         self,
         *,
@@ -460,10 +491,11 @@ class UpdateConfig(_message.Message):
         monitor: _duration_pb2.Duration | None = ...,
         max_failure_ratio: _builtins.float = ...,
         order: Global___UpdateConfig.Order.ValueType = ...,
+        canary: Global___Share | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay", "monitor", b"monitor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "delay", b"delay", "monitor", b"monitor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay", "failure_action", b"failure_action", "max_failure_ratio", b"max_failure_ratio", "monitor", b"monitor", "order", b"order", "parallelism", b"parallelism"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "delay", b"delay", "failure_action", b"failure_action", "max_failure_ratio", b"max_failure_ratio", "monitor", b"monitor", "order", b"order", "parallelism", b"parallelism"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

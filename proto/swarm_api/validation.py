@@ -26,7 +26,7 @@ from swarm_api.types_pb2 import Annotations, PortConfig, UpdateConfig
 from swarm_api.validation_container import container_problems
 from swarm_api.validation_job import job_problems
 from swarm_api.validation_network import cluster_network_problems, network_problems
-from swarm_api.validation_words import duration_problems, placement_problems, resource_problems
+from swarm_api.validation_words import duration_problems, placement_problems, resource_problems, share_problems
 
 
 def problems(spec: Message) -> list[str]:
@@ -103,6 +103,10 @@ def _update(field: str, config: UpdateConfig) -> Iterator[str]:
         yield f"{field}.max_failure_ratio is {config.max_failure_ratio:g}; it is a share, from 0 to 1."
     if config.parallelism > MAX_REPLICAS:
         yield f"{field}.parallelism is {config.parallelism}; at most {MAX_REPLICAS} are allowed, and 0 means all."
+    if config.HasField("canary"):
+        yield from share_problems(f"{field}.canary", config.canary)
+    if field == "rollback" and config.HasField("canary"):
+        yield "rollback.canary has no meaning: a rollback is for all tasks; leave it out."
     if field == "rollback" and config.failure_action == UpdateConfig.ROLLBACK:
         yield "rollback.failure_action cannot be rollback; use pause or continue."
 

@@ -6,8 +6,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from swarm_api.affinities import AffinityError, parse_affinity
 from swarm_api.constraints import ConstraintError, known_key, parse_constraint
+from swarm_api.defaults import MAX_REPLICAS
 from swarm_api.specs_pb2 import Placement
-from swarm_api.types_pb2 import ResourceRequirements
+from swarm_api.types_pb2 import ResourceRequirements, Share
 
 _MIN_MEMORY_BYTES = 6 * 2**20  # Docker refuses less
 _MAX_DURATION_S = 10 * 365 * 24 * 3600
@@ -20,6 +21,15 @@ def duration_problems(field: str, **durations: Duration) -> Iterator[str]:
             yield f"{field}.{name} is negative; a duration is zero or more."
         elif duration.seconds > _MAX_DURATION_S or duration.nanos >= 1_000_000_000:
             yield f"{field}.{name} is not a duration of less than ten years."
+
+
+def share_problems(field: str, share: Share) -> Iterator[str]:
+    """Shares of a service's tasks that are none or too many."""
+    if share.HasField("percent"):
+        if not 1 <= share.percent <= 99:
+            yield f"{field} is {share.percent} %; a part of the tasks is 1 to 99 %."
+    elif not 1 <= share.tasks <= MAX_REPLICAS:
+        yield f"{field} is {share.tasks} tasks; use 1 to {MAX_REPLICAS}, or a percentage."
 
 
 def resource_problems(wanted: ResourceRequirements) -> Iterator[str]:

@@ -234,6 +234,9 @@ class FakeCluster(ControlServicer):
         with self._lock:
             service = Service()
             service.CopyFrom(self._find("service", request.id, context))
+            if request.command == api.UpdateServiceRequest.PROMOTE:
+                service.canary.promoted = True
+                return api.UpdateServiceResponse(service=self.put("service", service))
             if request.command:
                 pauses = request.command == api.UpdateServiceRequest.PAUSE
                 service.update_status.state = UpdateStatus.PAUSED if pauses else UpdateStatus.UPDATING
@@ -252,6 +255,10 @@ class FakeCluster(ControlServicer):
             service.spec.CopyFrom(wanted)
             service.spec_version.index = self.index + 1
             service.spec_changed_by = "eve"
+            if request.HasField("canary"):
+                service.canary.share.CopyFrom(request.canary)
+                service.update_status.state = UpdateStatus.CANARY
+                service.update_status.message = "canary: 1 of 3 on version 7, waiting for promote"
             self.put("service", service)
         if self.runs_services:
             self.run(service)

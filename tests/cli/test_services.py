@@ -371,3 +371,48 @@ def test_a_schedule_that_cannot_be_is_refused_before_anything_is_sent(
     done = swarm("service", "create", *flags, *JOB)
     assert (done.code, sentence in done.err) == (2, True)
     assert not cluster.requests
+
+
+def test_a_canary_says_how_it_goes_on(cluster: FakeCluster, swarm: Run) -> None:
+    swarm("service", "create", "-d", "--name", "web", "--replicas", "3", "nginx:1")
+    done = swarm("service", "update", "web", "--image", "nginx:2", "--canary", "10%")
+    assert (done.code, done.out) == (0, "web\n")
+    assert "canary: 1 of 3 on version 7, waiting for promote; 'swarm-cli service promote web' updates" in done.err
+    assert last(cluster, UpdateServiceRequest).canary.percent == 10  # type: ignore[attr-defined]
+    assert "waiting for promote" in swarm("service", "ls").out
+    assert swarm("service", "promote", "-d", "web").out == "web\n"
+    assert cluster.service("web").canary.promoted
+
+
+def test_a_canary_can_be_a_setting(cluster: FakeCluster, swarm: Run) -> None:
+    swarm("service", "create", "-d", "--name", "web", "--replicas", "3", "--update-canary", "1", "nginx:1")
+    assert cluster.service("web").spec.update.canary.tasks == 1
+    assert cluster.service("web").spec.update.parallelism == 1
+    swarm("service", "update", "-d", "web", "--update-canary", "none")
+    assert not cluster.service("web").spec.update.HasField("canary")
+    for words in (("--canary", "100%"), ("--canary", "1", "--rollback"), ("--update-canary", "0")):
+        assert swarm("service", "update", "web", *words).code == 2
+
+
+def test_ps_shows_versions_where_there_are_two(cluster: FakeCluster, swarm: Run) -> None:
+    swarm("service", "create", "-d", "--name", "web", "--replicas", "2", "nginx:1")
+    assert "VERSION" not in swarm("service", "ps", "web").out
+    first, second = list(cluster.objects["task"].values())
+    first.spec_version.index, second.spec_version.index = 7, 5
+    header, one, other = [line.split() for line in swarm("service", "ps", "web").out.splitlines()]
+    assert header[3] == "VERSION"
+    assert (one[3], other[3]) == ("7", "5")
+
+
+def test_inspect_shows_a_task_with_all_it_went_through(cluster: FakeCluster, swarm: Run) -> None:
+    swarm("service", "create", "-d", "--name", "web", "nginx:1")
+    (task,) = cluster.objects["task"].values()
+    task.status.container.container_id, task.status.container.exit_code = "c0ffee", 137
+    task.status.container.oom_killed = True
+    task.status.states.add(state=TaskState.RUNNING).since.seconds = 1_700_000_000
+    shown = swarm("task", "inspect", task.id[:12])
+    for line in ("container_id: c0ffee", "exit_code: 137", "oom_killed: yes", "since: 2023-11-14T22:13:20Z"):
+        assert line in shown.out
+    assert json.loads(swarm("task", "inspect", task.id, "--format", "json").out)["id"] == task.id
+    missing = swarm("task", "inspect", "nope")
+    assert (missing.code, "no task 'nope'" in missing.err) == (1, True)

@@ -7,9 +7,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 from swarm_api.objects_pb2 import Service
+from swarm_api.types_pb2 import Share
 from swarm_cli.mounts import parse_mount
 from swarm_cli.ports import parse_publish
-from swarm_cli.quantities import parse_duration_ns, parse_mode, parse_nano_cpus, parse_size
+from swarm_cli.quantities import parse_duration_ns, parse_mode, parse_nano_cpus, parse_share, parse_size
 from swarm_cli.render.document import to_data
 from swarm_cli.render.text import Cell, Column, Table, fitting, plain_lines
 from swarm_cli.render.times import ago, short_duration, size, span
@@ -186,3 +187,16 @@ def test_on_a_narrow_terminal_the_least_important_columns_go() -> None:
     assert [column.title for column in fitting(table(), 80).columns] == ["ID", "SIZE", "WHY"]
     assert [column.title for column in fitting(table(), 30).columns] == ["ID", "WHY"]
     assert [column.title for column in fitting(table(), 5).columns] == ["ID", "WHY"]
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("10%", Share(percent=10)), ("99%", Share(percent=99)), ("3", Share(tasks=3))]
+)
+def test_shares(text: str, share: Share) -> None:
+    assert parse_share(text) == share
+
+
+@pytest.mark.parametrize("text", ["", "0", "0%", "100%", "%", "-1", "1.5", "ten", "5 %%"])
+def test_what_is_no_share(text: str) -> None:
+    with pytest.raises(ValueError, match="is no part of the tasks"):
+        parse_share(text)

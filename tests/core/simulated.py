@@ -21,12 +21,13 @@ from swarm_api.objects_pb2 import (
 )
 from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.store_pb2 import Change, ChangeSet
-from swarm_api.types_pb2 import NodeState, TaskState
+from swarm_api.types_pb2 import NodeState, Share, TaskState
 from swarm_manager.core import diff, planner
 from swarm_manager.core.dispatch import Assignments, affected_nodes, difference
 from swarm_manager.core.invariants import backward_steps, index_drift, unsettled, violations
 from swarm_manager.core.kinds import KINDS, Stored, wrap
 from swarm_manager.core.machine import Committed, Conflict, Outcome, apply
+from swarm_manager.core.orchestrate.canary import follow_change
 from swarm_manager.core.scratch import copy_of
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.core.status import merge_reports, node_lost, node_seen
@@ -208,15 +209,24 @@ class SimulatedCluster:
 
     def update(self, name: str, **fields: object) -> None:
         """Changes the spec: `image`, `replicas`, or any message field of the spec by name."""
-        service = copy_of(self.service(name))
+        spec = copy_of(self.service(name).spec)
         for field, value in fields.items():
             if field == "image":
-                service.spec.task.container.image = str(value)
+                spec.task.container.image = str(value)
             elif field == "replicas":
-                service.spec.replicated.replicas = int(str(value))
+                spec.replicated.replicas = int(str(value))
             else:
-                getattr(service.spec, field).CopyFrom(value)
-        self.put(service)
+                getattr(spec, field).CopyFrom(value)
+        self.respecify(name, spec)
+
+    def respecify(self, name: str, spec: ServiceSpec, canary: Share | None = None) -> None:
+        """Another spec as a user's request writes it, for the tasks of a canary only when one is named."""
+        before = self.service(name)
+        changed = copy_of(before)
+        changed.spec.CopyFrom(spec)
+        if spec != before.spec or canary is not None:
+            follow_change(before, changed, canary, self.now)
+        self.put(changed)
 
     def remove(self, name: str) -> None:
         service = copy_of(self.service(name))

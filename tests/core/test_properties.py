@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from swarm_api.objects_pb2 import Network, Object, ObjectKind, Service, Task, UpdateStatus
 from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.store_pb2 import Change, ChangeSet
-from swarm_api.types_pb2 import NodeAvailability, TaskState, UpdateConfig
+from swarm_api.types_pb2 import NodeAvailability, Share, TaskState, UpdateConfig
+from swarm_manager.api.update_commands import promoted, rolled_back
 from swarm_manager.core.codec import dump, load
 from swarm_manager.core.invariants import index_drift
 from swarm_manager.core.machine import Committed, Conflict, apply
+from swarm_manager.core.orchestrate.canary import size_of
 from swarm_manager.core.scratch import copy_of
 from swarm_manager.core.snapshot import Snapshot
 
@@ -69,7 +71,9 @@ def service_changes(draw: st.DrawFn) -> Step:
     name = draw(st.sampled_from(SERVICES))
     image = draw(st.sampled_from(("app:1", "app:2", "broken:1", "rejected:1")))
     replicas = draw(st.integers(0, 5))
-    what = draw(st.sampled_from(("image", "replicas", "remove", "nothing", "rebalance")))
+    what = draw(
+        st.sampled_from(("image", "replicas", "remove", "nothing", "rebalance", "canary", "promote", "roll back"))
+    )
 
     def change(cluster: SimulatedCluster) -> None:
         if not exists(cluster, name):
@@ -78,6 +82,14 @@ def service_changes(draw: st.DrawFn) -> Step:
             cluster.update(name, image=image)
         elif what == "replicas" and name != "all":
             cluster.update(name, replicas=replicas)
+        elif what == "canary":
+            spec = copy_of(cluster.service(name).spec)
+            spec.task.container.image = image
+            cluster.respecify(name, spec, Share(percent=40))
+        elif what == "promote" and cluster.service(name).HasField("canary"):
+            cluster.put(promoted(cluster.service(name), "ann", cluster.now))
+        elif what == "roll back" and cluster.service(name).HasField("previous_spec"):
+            cluster.put(rolled_back(cluster.service(name), 0, cluster.now))
         elif what == "remove":
             cluster.remove(name)
         elif what == "rebalance":
@@ -185,8 +197,18 @@ def test_any_history_ends_as_the_specs_say(steps: list[Step], forgetful: bool) -
         wanted = 3 if name == "all" else service.spec.replicated.replicas
         assert len(cluster.running(name)) == wanted
         if service.update_status.state not in (UpdateStatus.PAUSED, UpdateStatus.ROLLBACK_PAUSED):
-            images = {task.spec.container.image for task in cluster.running(name)}
-            assert images <= {service.spec.task.container.image}
+            check_versions(service, [task.spec.container.image for task in cluster.running(name)])
+
+
+def check_versions(service: Service, images: list[str]) -> None:
+    """All tasks are what the spec says; of a canary at least its share, and all others what they were before it."""
+    present = images.count(service.spec.task.container.image)
+    if not service.HasField("canary"):
+        assert present == len(images)
+        return
+    assert service.update_status.state == UpdateStatus.CANARY or not images
+    assert present >= (size_of(service.canary.share, len(images)) if images else 0)
+    assert set(images) <= {service.spec.task.container.image, service.canary.stable.task.container.image}
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])

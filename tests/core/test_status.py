@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from swarm_api.objects_pb2 import NodeDescription
 from swarm_api.types_pb2 import NodeState, TaskState
+from swarm_manager.core.dispatch import assignments_for
 from swarm_manager.core.status import merge_reports, node_lost, node_seen, progress
+from swarm_manager.core.times import ns
 
 from tests.core.simulated import SimulatedCluster, report, service_spec
 
@@ -31,6 +33,32 @@ def test_a_batch_makes_one_change_a_task() -> None:
     cluster, task_id = assigned()
     changes = merge_reports(cluster.snapshot, "n1", [report(task_id, state) for state in STATES], cluster.now)
     assert [change.object.task.status.state for change in changes] == [TaskState.RUNNING]
+
+
+def test_every_state_keeps_the_time_it_was_first_seen() -> None:
+    cluster, task_id = assigned()
+    started_ns = cluster.now_ns
+    for seconds, states in ((1, STATES[:2]), (2, [STATES[1]]), (3, STATES[2:]), (9, [TaskState.FAILED])):
+        cluster.now_ns = started_ns + seconds * 10**9
+        reports = [report(task_id, state) for state in states]
+        cluster.propose(merge_reports(cluster.snapshot, "n1", reports, cluster.now))
+    seen = [(s.state, (ns(s.since) - started_ns) // 10**9) for s in cluster.snapshot.tasks[task_id].status.states]
+    assert seen == [
+        (TaskState.ASSIGNED, 0),
+        (TaskState.ACCEPTED, 1),
+        (TaskState.PREPARING, 1),
+        (TaskState.READY, 3),
+        (TaskState.STARTING, 3),
+        (TaskState.RUNNING, 3),
+        (TaskState.FAILED, 9),
+    ]
+
+
+def test_what_a_worker_is_told_does_not_change_with_what_it_reports() -> None:
+    cluster, task_id = assigned()
+    before = cluster.workers["n1"].told[f"task/{task_id}"]
+    cluster.commit(merge_reports(cluster.snapshot, "n1", [report(task_id, TaskState.STARTING)], cluster.now))
+    assert assignments_for(cluster.snapshot, "n1")[f"task/{task_id}"] == before
 
 
 @pytest.mark.parametrize("late", [TaskState.RUNNING, TaskState.SHUTDOWN, TaskState.ACCEPTED])

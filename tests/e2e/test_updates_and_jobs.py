@@ -84,3 +84,27 @@ def test_a_job_with_a_schedule_runs_when_its_time_comes(swarm: Swarm) -> None:
     assert len(task_ids(swarm, "tick")) == len(swarm.hosts)
     swarm.cli("service", "update", "tick", "--suspend")
     assert "suspended" in swarm.cli("service", "ls").stdout
+
+
+def variables(swarm: Swarm, name: str) -> list[str]:
+    tasks = swarm.ask("service", "ps", "--running", name)["tasks"]
+    return sorted(env for task in tasks for env in task["spec"]["container"]["env"])
+
+
+def test_a_canary_is_tried_taken_back_and_promoted(swarm: Swarm) -> None:
+    flags = ("--update-monitor", "1s", "--update-parallelism", "0", "--stop-grace-period", "1s")
+    swarm.cli("service", "create", "--name", "tried", "--replicas", "5", "--env", "V=1", *flags, *SLEEPER)
+    before = task_ids(swarm, "tried")
+    said = swarm.cli("service", "update", "tried", "--env-add", "V=2", "--canary", "20%")
+    assert "canary: 1 of 5 on version" in said.stderr
+    assert variables(swarm, "tried") == ["V=1"] * 4 + ["V=2"]
+    assert "waiting for promote" in swarm.cli("service", "ls").stdout
+    swarm.cli("service", "rollback", "tried")
+    assert variables(swarm, "tried") == ["V=1"] * 5
+    assert len(task_ids(swarm, "tried") & before) == 4
+    swarm.cli("service", "update", "tried", "--env-add", "V=3", "--canary", "2")
+    assert variables(swarm, "tried") == ["V=1"] * 3 + ["V=3"] * 2
+    swarm.cli("service", "promote", "tried")
+    assert variables(swarm, "tried") == ["V=3"] * 5
+    assert service(swarm, "tried")["update_status"]["state"] == "COMPLETED"
+    swarm.cli("service", "rm", "tried")

@@ -15,8 +15,9 @@ Commands
            [schedule=*/5_*_*_*_* overlap=forbid|allow|replace zone=Z deadline=S suspended=yes]
            [restart=any|on-failure|none] [restart-delay=S] [max-attempts=N] [max-per-node=N] [memory=MIB] [labels=K:V]
            [strategy=spread|binpack|random] [prefer=node.labels.L,...] [affinity=EXPR] [generic=NAME:N] [rebalance=yes]
-           [on-disconnect=keep|replace]
-    update NAME ...                      as for create; force=1: replace, or run a job again
+           [on-disconnect=keep|replace] [every-canary=N|P%]
+    update NAME ... [canary=N|P%]        as for create; force=1: replace, or run a job again
+    promote NAME | rollback NAME         its canary's change goes to all tasks | it goes back to what it was
     rm NAME | rm-network NAME | rm-node NODE
     rebalance NAME                       a user asks for it
     lose NODE | return NODE | drain NODE | activate NODE | pause NODE
@@ -45,7 +46,8 @@ from swarm_api.objects_pb2 import ScheduledRun, Task, UpdateStatus
 from swarm_api.specs_pb2 import CronSchedule, Placement, ServiceDependency, ServiceSpec, TaskSpec
 from swarm_api.states import state_name
 from swarm_api.types_pb2 import NodeAvailability, PortConfig, RestartPolicy, TaskState, UpdateConfig
-from swarm_manager.api.update_commands import paused, resumed
+from swarm_cli.quantities import parse_share
+from swarm_manager.api.update_commands import paused, promoted, resumed, rolled_back
 from swarm_manager.core.orchestrate.jobs import is_job
 from swarm_manager.core.scratch import copy_of
 from swarm_manager.core.status import progress
@@ -123,10 +125,16 @@ class Stage:
         apply_options(spec, options)
         self.cluster.create(spec)
 
-    def update(self, name: str, **options: str) -> None:
-        service = copy_of(self.cluster.service(name))
-        apply_options(service.spec, options)
-        self.cluster.put(service)
+    def update(self, name: str, canary: str = "", **options: str) -> None:
+        spec = copy_of(self.cluster.service(name).spec)
+        apply_options(spec, options)
+        self.cluster.respecify(name, spec, parse_share(canary) if canary else None)
+
+    def promote(self, name: str) -> None:
+        self.cluster.put(promoted(self.cluster.service(name), "ann", self.cluster.now))
+
+    def rollback(self, name: str) -> None:
+        self.cluster.put(rolled_back(self.cluster.service(name), 0, self.cluster.now))
 
     def hold(self, name: str) -> None:
         self.cluster.put(paused(self.cluster.service(name), "ann", self.cluster.now))
@@ -297,6 +305,10 @@ def _suspended(spec: ServiceSpec, value: str) -> None:
     spec.schedule.suspended = value == "yes"
 
 
+def _every_canary(spec: ServiceSpec, value: str) -> None:
+    spec.update.canary.CopyFrom(parse_share(value))
+
+
 def _force(spec: ServiceSpec, value: str) -> None:
     spec.task.force_update += int(value)
 
@@ -417,6 +429,7 @@ _OPTIONS: dict[str, Callable[[ServiceSpec, str], None]] = {
     "replicas": _replicas,
     "concurrent": _concurrent,
     "force": _force,
+    "every_canary": _every_canary,
     "schedule": _schedule,
     "overlap": _overlap,
     "zone": _zone,

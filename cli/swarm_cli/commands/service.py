@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 from swarm_api.nouns import make_filter
-from swarm_api.objects_pb2 import Service
+from swarm_api.objects_pb2 import Service, UpdateStatus
 from swarm_api.specs_pb2 import ServiceSpec
+from swarm_api.types_pb2 import Share
 
 from swarm_cli import service_flags as flags
 from swarm_cli.container_flags import create_list_options, update_list_options
@@ -185,6 +186,9 @@ def scale_one(name: str, replicas: int) -> Service:
 @click.option(
     "--if-version", type=click.IntRange(min=1), default=None, help="Only while this is its version, as history shows."
 )
+@click.option(
+    "--canary", type=flags.SHARE, metavar="N|P%", help="Only so many tasks get the change, until 'service promote'."
+)
 @flags.shared_options
 @wait_options
 def update(
@@ -192,6 +196,7 @@ def update(
     force: bool,
     rollback: bool,
     if_version: int | None,
+    canary: Share | None,
     detach: bool,
     quiet: bool,
     timeout_s: float,
@@ -200,12 +205,29 @@ def update(
     """Change a service: only what the flags name changes, and its tasks are replaced a few at a time."""
     session = current()
     if rollback:
+        if canary is not None:
+            raise click.UsageError("--canary does not go with --rollback, which is for all tasks")
         updated = session.client.services.rollback(name)
     else:
         given["network_rm"] = _network_targets(given["network_rm"])
-        updated = session.client.services.edit(name, _change(given, force=force), if_version=if_version or 0)
+        change = _change(given, force=force)
+        updated = session.client.services.edit(name, change, if_version=if_version or 0, canary=canary)
     click.echo(updated.spec.annotations.name)
     wait_for(session, [updated.id], Wait(detach, quiet, timeout_s))
+    if updated.HasField("canary") and not detach:
+        _tell_of_canary(updated.id)
+
+
+def _tell_of_canary(service_id: str) -> None:
+    """Say on standard error that the update is not done, and how it goes on."""
+    found = current().client.services.get(service_id)
+    if found.update_status.state == UpdateStatus.CANARY:
+        name = found.spec.annotations.name
+        click.echo(
+            f"{found.update_status.message}; 'swarm-cli service promote {name}' updates the rest, "
+            f"'swarm-cli service rollback {name}' takes it back.",
+            err=True,
+        )
 
 
 def _change(given: dict[str, Any], *, force: bool) -> Callable[[ServiceSpec], None]:
@@ -282,6 +304,17 @@ def resume(name: str, detach: bool, quiet: bool, timeout_s: float) -> None:
     resumed = session.client.services.resume(name)
     click.echo(resumed.spec.annotations.name)
     wait_for(session, [resumed.id], Wait(detach, quiet, timeout_s))
+
+
+@service.command("promote")
+@click.argument("name", type=SERVICE, metavar="SERVICE")
+@wait_options
+def promote(name: str, detach: bool, quiet: bool, timeout_s: float) -> None:
+    """Give all tasks of a service what its canary has."""
+    session = current()
+    promoted = session.client.services.promote(name)
+    click.echo(promoted.spec.annotations.name)
+    wait_for(session, [promoted.id], Wait(detach, quiet, timeout_s))
 
 
 @service.command("rm")

@@ -7,7 +7,7 @@ from swarm_api.specs_pb2 import DeviceRequest, Placement, ServiceSpec, SpreadPre
 from swarm_api.types_pb2 import Platform, Resources, RestartPolicy, UpdateConfig
 
 from swarm_cli.compose.part import Part, pairs, scalar_text, texts
-from swarm_cli.quantities import parse_duration, parse_nano_cpus, parse_size, parse_whole
+from swarm_cli.quantities import parse_duration, parse_nano_cpus, parse_share, parse_size, parse_whole
 from swarm_cli.schedules import convert_schedule
 
 _CONDITIONS = {
@@ -201,4 +201,7 @@ def _update(config: UpdateConfig, part: Part) -> None:
     if not 0 <= ratio <= 1:
         raise part.error("max_failure_ratio is between 0 and 1", (*part.position, "max_failure_ratio"))
     config.max_failure_ratio = ratio
+    canary = part.parse("x-canary", lambda value: parse_share(str(value)))
+    if canary is not None:
+        config.canary.CopyFrom(canary)
     part.finish()

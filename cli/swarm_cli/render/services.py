@@ -70,6 +70,8 @@ def _note(service: Service, progress: ServiceProgress | None) -> str:
     state = service.update_status.state
     if state in (UpdateStatus.PAUSED, UpdateStatus.ROLLBACK_PAUSED):
         return service.update_status.message
+    if state == UpdateStatus.CANARY and (progress is None or not progress.waiting_for):
+        return service.update_status.message
     waiting = progress.waiting_for if progress is not None else ""
     if not waiting and state in (UpdateStatus.UPDATING, UpdateStatus.ROLLBACK_STARTED):
         return service.update_status.message or "updating"

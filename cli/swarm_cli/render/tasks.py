@@ -32,15 +32,22 @@ _STYLES = {
 def task_table(
     tasks: Iterable[Task], nodes: Mapping[str, Node], *, whole: bool = False, now_s: float | None = None
 ) -> Table:
-    """One line a task; a task that another replaced in its slot is marked as Docker marks it."""
-    table = Table(_COLUMNS)
+    """One line a task; a task that another replaced in its slot is marked as Docker marks it.
+
+    Versions of the spec are shown where a service's wanted tasks are not all of one: a canary, or an update.
+    """
+    tasks = list(tasks)
+    with_version = _has_versions(tasks)
+    table = Table((*_COLUMNS[:3], Column("VERSION", rank=2), *_COLUMNS[3:]) if with_version else _COLUMNS)
     previous = None
     for task in tasks:
         slot = (task.service_id, task.slot, "" if task.slot else task.node_id)
+        version = [str(task.spec_version.index)] if with_version else []
         table.add(
             task.id if whole else task.id[:12],
             _name(task, nodes, is_older=slot == previous),
             short_image(task.spec.container.image) if not whole else task.spec.container.image,
+            *version,
             node_name(task.node_id, nodes),
             state_name(task.desired_state).capitalize(),
             Cell(_observed(task, now_s), _STYLES.get(task.status.state, "yellow")),
@@ -49,6 +56,14 @@ def task_table(
         )
         previous = slot
     return table
+
+
+def _has_versions(tasks: Iterable[Task]) -> bool:
+    versions: dict[str, set[int]] = {}
+    for task in tasks:
+        if task.desired_state <= TaskState.RUNNING:
+            versions.setdefault(task.service_id, set()).add(task.spec_version.index)
+    return any(len(known) > 1 for known in versions.values())
 
 
 def _name(task: Task, nodes: Mapping[str, Node], *, is_older: bool) -> str:

@@ -24,6 +24,7 @@ from swarm_manager.api.references import refuse_in_use, refuse_taken_name, users
 from swarm_manager.api.versions import renewed, versions_of, wanted_spec
 from swarm_manager.api.writes import Edit, check_spec, write
 from swarm_manager.core.snapshot import Snapshot
+from swarm_manager.core.times import timestamp
 
 
 class SecretRpcs(Desk):
@@ -60,7 +61,7 @@ class SecretRpcs(Desk):
             spec = wanted_spec(existing, request.spec)
             if spec == existing.spec:
                 return UpdateSecretResponse(secret=redacted(existing))
-            renewal = renewed(snapshot, existing, spec)
+            renewal = renewed(snapshot, existing, spec, timestamp(edit.at_ns))
             renewal.record(edit, snapshot)
             for service in renewal.users:
                 edit.update(service)

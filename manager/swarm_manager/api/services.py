@@ -20,19 +20,26 @@ from swarm_api.control_pb2 import (
 )
 from swarm_api.differences import changed_fields
 from swarm_api.ids import new_id
-from swarm_api.objects_pb2 import ObjectKind, Service, UpdateStatus
+from swarm_api.objects_pb2 import ObjectKind, Service
 from swarm_api.specs_pb2 import ServiceSpec
 
 from swarm_manager.api.auth import caller_name
+from swarm_manager.api.canary import canary_asked, respecified
 from swarm_manager.api.desk import Desk
 from swarm_manager.api.lookup import find, select
 from swarm_manager.api.service_checks import settle
-from swarm_manager.api.update_commands import paused, resumed
+from swarm_manager.api.update_commands import paused, promoted, resumed, rolled_back
 from swarm_manager.api.writes import Edit, copy_of, write
 from swarm_manager.core import status
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.core.times import timestamp
-from swarm_manager.errors import NotFoundError, RefusedError, VersionConflictError
+from swarm_manager.errors import RefusedError, VersionConflictError
+
+_COMMANDS = {
+    UpdateServiceRequest.PAUSE: paused,
+    UpdateServiceRequest.RESUME: resumed,
+    UpdateServiceRequest.PROMOTE: promoted,
+}
 
 
 class ServiceRpcs(Desk):
@@ -94,16 +101,18 @@ def leaving(service: Service) -> Service:
 
 
 def _commanded(service: Service, request: UpdateServiceRequest, edit: Edit) -> Service | None:
-    """The service with its update paused or resumed; None when the request is about its spec."""
-    at = timestamp(edit.at_ns)
-    if request.command == UpdateServiceRequest.PAUSE:
-        return paused(service, caller_name(), at)
-    return resumed(service, caller_name(), at) if request.command == UpdateServiceRequest.RESUME else None
+    """The service with its update paused, resumed or promoted; None when the request is about its spec."""
+    act = _COMMANDS.get(request.command)
+    return act(service, caller_name(), timestamp(edit.at_ns)) if act is not None else None
 
 
 def _respecified(snapshot: Snapshot, service: Service, request: UpdateServiceRequest, edit: Edit) -> Service:
-    changed = _rolled_back(service, request, edit) if request.rollback else copy_of(service)
-    changed.spec.CopyFrom(settle(snapshot, changed.spec if request.rollback else request.spec, service))
+    if not request.rollback:
+        spec = settle(snapshot, request.spec, service)
+        asked = canary_asked(snapshot, service, spec, request)
+        return respecified(service, spec, timestamp(edit.at_ns), asked)
+    changed = rolled_back(service, request.rollback_to, timestamp(edit.at_ns))
+    changed.spec.CopyFrom(settle(snapshot, changed.spec, service))
     if changed.spec == service.spec:
         return service
     changed.spec_changed_by = caller_name()
@@ -130,26 +139,3 @@ def _refuse_stale(service: Service, decided_on: int) -> None:
 def _spec_at(service: Service, version: int) -> ServiceSpec | None:
     revisions = (revision.spec for revision in service.history if revision.version.index <= version)
     return next(revisions, None)
-
-
-def _rolled_back(service: Service, request: UpdateServiceRequest, edit: Edit) -> Service:
-    name = service.spec.annotations.name
-    changed = copy_of(service)
-    if request.rollback_to:
-        kept = {revision.version.index: revision.spec for revision in service.history}
-        if request.rollback_to not in kept:
-            known = ", ".join(str(index) for index in kept) or "none"
-            raise NotFoundError(f"Service {name} has no kept version {request.rollback_to}; kept are: {known}.")
-        changed.spec.CopyFrom(kept[request.rollback_to])
-    elif service.HasField("previous_spec"):
-        changed.spec.CopyFrom(service.previous_spec)
-    else:
-        raise RefusedError(f"Service {name} has no earlier version to go back to.")
-    changed.update_status.CopyFrom(
-        UpdateStatus(
-            state=UpdateStatus.ROLLBACK_STARTED,
-            started_at=timestamp(edit.at_ns),
-            message="Rollback asked for by a user.",
-        )
-    )
-    return changed

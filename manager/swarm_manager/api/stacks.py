@@ -25,6 +25,7 @@ from swarm_api.specs_pb2 import ConfigSpec, NetworkSpec, SecretSpec, ServiceSpec
 
 from swarm_manager.api import networks, services
 from swarm_manager.api.auth import caller_name
+from swarm_manager.api.canary import respecified
 from swarm_manager.api.desk import Desk
 from swarm_manager.api.lookup import find, select
 from swarm_manager.api.references import users_of_config, users_of_network, users_of_secret
@@ -34,6 +35,7 @@ from swarm_manager.api.writes import Edit, check_spec, copy_of, write
 from swarm_manager.core.draft import Draft
 from swarm_manager.core.kinds import KINDS, Stored
 from swarm_manager.core.snapshot import Snapshot
+from swarm_manager.core.times import timestamp
 from swarm_manager.errors import AlreadyExistsError, BadRequestError, RefusedError
 
 
@@ -175,7 +177,7 @@ class Deployment:
         elif existing.spec == spec:
             self._note(kind, existing, StackChange.UNCHANGED)
         else:
-            self._renew(kind, renewed(self._view, existing, spec))
+            self._renew(kind, renewed(self._view, existing, spec, timestamp(self._edit.at_ns)))
 
     def _renew(self, kind: int, renewal: Renewal[Any]) -> None:
         """The request's own services find the new version by its name; the others are changed here."""
@@ -198,12 +200,10 @@ class Deployment:
             return
         # The restarts asked for by hand stay counted: a deploy that changes nothing restarts nothing.
         spec.task.force_update = max(spec.task.force_update, existing.spec.task.force_update)
-        changed = copy_of(existing)
-        changed.spec.CopyFrom(settle(self._view, spec, existing))
-        if changed.spec == existing.spec:
+        changed = respecified(existing, settle(self._view, spec, existing), timestamp(self._edit.at_ns))
+        if changed is existing:
             self._note(ObjectKind.SERVICE, existing, StackChange.UNCHANGED)
         else:
-            changed.spec_changed_by = caller_name()
             self._update(ObjectKind.SERVICE, changed)
 
     def _prune(self) -> None:

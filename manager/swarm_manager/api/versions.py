@@ -7,20 +7,21 @@ Theory of operation
     the services that name the old id are given the new one.  That changes their specs, so that their tasks are
     replaced as their update settings say; and a rollback of a service brings back the version its spec had then.
 
-    An old version is kept while anything can want it: a live task, or a service's spec, previous spec or history.
-    The next update, and the removal, of the name forgets those that nothing wants.  A service pinned to an old version
-    (`NAME@VERSION`) does not follow.
+    An old version is kept while anything can want it: a live task, or a service's spec, previous spec, history, or what
+    its canary leaves alone.  The next update, and the removal, of the name forgets those that nothing wants.  A service
+    pinned to an old version (`NAME@VERSION`) does not follow.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from swarm_api.ids import new_id
 from swarm_api.objects_pb2 import Config, Secret, Service
 from swarm_api.specs_pb2 import ConfigSpec, ContainerSpec, SecretSpec
 
-from swarm_manager.api.auth import caller_name
+from swarm_manager.api.canary import respecified
 from swarm_manager.api.references import users_of_config, users_of_secret
 from swarm_manager.api.writes import Edit, check_spec, copy_of
 from swarm_manager.core.draft import is_live
@@ -69,7 +70,7 @@ def wanted_spec(existing: F, asked: SecretSpec | ConfigSpec) -> SecretSpec | Con
     return spec
 
 
-def renewed(view: View, existing: F, spec: SecretSpec | ConfigSpec) -> Renewal[F]:
+def renewed(view: View, existing: F, spec: SecretSpec | ConfigSpec, at: Timestamp) -> Renewal[F]:
     """What it takes to give `existing` this spec."""
     if (spec.data, spec.templating) == (existing.spec.data, existing.spec.templating):
         changed = copy_of(existing)
@@ -80,7 +81,8 @@ def renewed(view: View, existing: F, spec: SecretSpec | ConfigSpec) -> Renewal[F
     replaced.spec.annotations.name += f"{_SEPARATOR}{existing.meta.version.index}"
     replaced.replaced_by = current.id
     users = users_of_secret if isinstance(existing, Secret) else users_of_config
-    return Renewal(current, replaced, tuple(_following(s, existing.id, current.id) for s in users(view, existing.id)))
+    following = tuple(_following(user, existing.id, current.id, at) for user in users(view, existing.id))
+    return Renewal(current, replaced, following)
 
 
 def versions_of(view: View, current: Secret | Config) -> list[Secret | Config]:
@@ -100,6 +102,7 @@ def _containers(view: View) -> Iterator[ContainerSpec]:
         if not service.pending_delete:
             yield service.spec.task.container
             yield service.previous_spec.task.container
+            yield service.canary.stable.task.container
             yield from (revision.spec.task.container for revision in service.history)
     yield from (task.spec.container for task in view.tasks.values() if is_live(task))
 
@@ -109,13 +112,12 @@ def _ids(container: ContainerSpec) -> Iterator[str]:
     yield from (reference.config_id for reference in container.configs)
 
 
-def _following(service: Service, old_id: str, current_id: str) -> Service:
-    changed = copy_of(service)
-    changed.spec_changed_by = caller_name()
-    for secret in changed.spec.task.container.secrets:
+def _following(service: Service, old_id: str, current_id: str, at: Timestamp) -> Service:
+    spec = copy_of(service.spec)
+    for secret in spec.task.container.secrets:
         if secret.secret_id == old_id:
             secret.secret_id = current_id
-    for config in changed.spec.task.container.configs:
+    for config in spec.task.container.configs:
         if config.config_id == old_id:
             config.config_id = current_id
-    return changed
+    return respecified(service, spec, at)

@@ -6,9 +6,10 @@ Theory of operation
     it is the `Conflict` its proposer gets.  An entry without effect still moves the snapshot's index.
 
     What only the commit can know is stamped here, whatever the proposal says: `meta` (version from the index,
-    times from `proposed_at`), and for services `spec_version`, `previous_spec` and `history`, which change when,
-    and only when, the spec does.  A change of the spec that says nothing new of the update's progress clears it, so
-    that a new spec never inherits "paused" from the one before.
+    times from `proposed_at`), for tasks since when they are in their state, and for services `spec_version`,
+    `previous_spec` and `history`, which change when, and only when, the spec does.  A change of the spec that says
+    nothing new of the update's progress clears it, so that a new spec never inherits "paused" from the one before; a
+    canary goes on.
 
     Rules that hold whoever proposes: expected versions, unique names and published ports, tasks' states that only
     move forward, and a task's spec, service and slot that never change.
@@ -34,6 +35,7 @@ from swarm_api.types_pb2 import Meta
 from swarm_manager.core.codec import REMEMBERED_REQUESTS, SCHEMA_VERSION, SnapshotError, dump, load
 from swarm_manager.core.draft import Draft, published_ports
 from swarm_manager.core.kinds import KINDS, Kind, Stored, is_leaving, name_of, unwrap
+from swarm_manager.core.lifetime import note_state
 from swarm_manager.core.snapshot import Snapshot
 
 __all__ = ["Committed", "Conflict", "Outcome", "SnapshotError", "apply", "dump", "load"]
@@ -198,7 +200,9 @@ def _stamp(new: Stored, old: Stored | None, index: int, at: Timestamp) -> None:
     meta: Meta = new.meta
     meta.CopyFrom(Meta(created_at=at if old is None else old.meta.created_at, updated_at=at))
     meta.version.index = index
-    if isinstance(new, Service):
+    if isinstance(new, Task):
+        note_state(new.status, at)
+    elif isinstance(new, Service):
         _stamp_service(new, old if isinstance(old, Service) else None, index, at)
 
 
@@ -218,7 +222,7 @@ def _stamp_service(new: Service, old: Service | None, index: int, at: Timestamp)
     kept = [replaced, *old.history]
     new.ClearField("history")
     new.history.extend(kept[:SERVICE_HISTORY_LIMIT])
-    if new.update_status == old.update_status:
+    if new.update_status == old.update_status and not new.HasField("canary"):
         new.update_status.CopyFrom(UpdateStatus())
 
 

@@ -20,6 +20,7 @@ from swarm_api.types_pb2 import (
 
 from swarm_manager.core.draft import is_assigned, is_live
 from swarm_manager.core.kinds import KINDS, Stored, wrap
+from swarm_manager.core.lifetime import note_state
 from swarm_manager.core.orchestrate import jobs
 from swarm_manager.core.orchestrate.replicated import replicas_of
 from swarm_manager.core.scratch import copy_of
@@ -60,6 +61,9 @@ def _merged(task: Task, status: TaskStatus, now: Timestamp) -> Task:
     new.status.CopyFrom(status)
     new.status.timestamp.CopyFrom(task.status.timestamp if same_state else now)
     new.status.applied_by = task.node_id
+    del new.status.states[:]
+    new.status.states.extend(task.status.states)
+    note_state(new.status, now)
     _keep_running_since(new.status, task.status, now)
     return task if new.status == task.status else new
 

@@ -93,3 +93,9 @@ def test_a_task_stays_current_when_only_what_surrounds_it_changed() -> None:
     assert judge(changed, None, [task(RUNNING), task(RUNNING)]).done
     changed.spec.task.container.image = "other:1"
     assert not judge(changed, None, [task(RUNNING), task(RUNNING)]).done
+
+
+def test_a_canary_that_waits_has_converged() -> None:
+    held = service(update=UpdateStatus.CANARY)
+    assert judge(held, None, [task(RUNNING), task(RUNNING, OLD)]).done
+    assert not judge(held, None, [task(RUNNING), task(FAILED, OLD)]).done

@@ -1,7 +1,5 @@
 """One slot: replaces what was lost, ended or must leave its node, and takes replacements to their next step."""
 
-from collections.abc import Callable
-
 from swarm_api.objects_pb2 import Task
 from swarm_api.types_pb2 import (
     ORPHANED,
@@ -15,9 +13,7 @@ from swarm_api.types_pb2 import (
 from swarm_manager.core.draft import is_live
 from swarm_manager.core.orchestrate.enforce import NodeRules, Stay
 from swarm_manager.core.orchestrate.restart import earliest_start_ns, verdict
-from swarm_manager.core.orchestrate.slots import Desk, Slot
-
-Test = Callable[[Task], bool]
+from swarm_manager.core.orchestrate.slots import Desk, Slot, Test
 
 
 def heal(desk: Desk, slot: Slot, rules: NodeRules, is_outdated: Test) -> None:
@@ -41,15 +37,18 @@ def heal_in_place(desk: Desk, slot: Slot, rules: NodeRules, is_outdated: Test) -
     advance(desk, slot)
 
 
-def replace(desk: Desk, slot: Slot, old: Task, order: UpdateConfig.Order.ValueType) -> None:
-    """Makes a new task in the slot for the old one, which stops before or after the new one runs."""
+def replace(desk: Desk, slot: Slot, old: Task, order: UpdateConfig.Order.ValueType, *, renews: bool = False) -> None:
+    """Makes a new task in the slot for the old one, which stops before or after the new one runs.
+
+    `renews`: for the sake of an update (see `Desk.create`).
+    """
     wanted = slot.wanted()
     if len(wanted) > 1 and wanted[-1].id == old.id:  # itself a replacement that has not taken over yet: it never does
         desk.desire(slot, old, SHUTDOWN)
         old = wanted[-2]
     if order == UpdateConfig.STOP_FIRST:
         old = desk.desire(slot, old, SHUTDOWN)
-    desk.create(slot, replaces=old)
+    desk.create(slot, replaces=old, renews=renews)
 
 
 def advance(desk: Desk, slot: Slot) -> None:

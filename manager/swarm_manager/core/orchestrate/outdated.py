@@ -7,7 +7,7 @@ from swarm_api.objects_pb2 import Service, Task
 from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.types_pb2 import PortConfig
 
-from swarm_manager.core.orchestrate.slots import attachments
+from swarm_manager.core.orchestrate.making import attachments
 from swarm_manager.core.scratch import Scratch
 
 

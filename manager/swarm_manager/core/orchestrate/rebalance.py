@@ -20,7 +20,6 @@ from swarm_api.objects_pb2 import SERVICE, TASK, Node, Service, Task, UpdateStat
 from swarm_api.types_pb2 import FAILED, REJECTED, RUNNING, SHUTDOWN, UpdateConfig
 
 from swarm_manager.core.draft import is_assigned
-from swarm_manager.core.orchestrate.outdated import outdated_test
 from swarm_manager.core.orchestrate.replicated import replicas_of
 from swarm_manager.core.orchestrate.slots import Desk, Slot, created_ns
 from swarm_manager.core.schedule.balance import MOST_ARRIVING, Balance, Move, is_spread
@@ -136,10 +135,16 @@ class _Rebalancing:
         wanted = [slot.wanted()[0] for slot in self._desk.slots.values() if slot.wanted()]
         if len(wanted) != replicas_of(self._service) or self._service.update_status.state in _UNDER_WAY:
             return False
-        is_outdated = outdated_test(self._scratch, self._service)
-        return all(task.status.state == RUNNING and not is_outdated(task) for task in wanted) and all(
+        return all(task.status.state == RUNNING and self._is_settled(task) for task in wanted) and all(
             len(slot.wanted()) < 2 for slot in self._desk.slots.values() if slot not in self._moving()
         )
+
+    def _is_settled(self, task: Task) -> bool:
+        """Whether no update has still to come to the task; outside a canary that waits, none has."""
+        if not self._desk.is_outdated(task):
+            return True
+        is_held = self._service.update_status.state == UpdateStatus.CANARY
+        return is_held and not self._desk.is_unstable(task)
 
     def _has_new_nodes(self) -> bool:
         """Whether there is a node to move to by itself; asks for a look when one will have settled."""

@@ -8,7 +8,6 @@ from swarm_manager.core.orchestrate.cron import follow_schedule, kept_iterations
 from swarm_manager.core.orchestrate.enforce import NodeRules
 from swarm_manager.core.orchestrate.healing import heal, heal_in_place
 from swarm_manager.core.orchestrate.jobs import run_job
-from swarm_manager.core.orchestrate.outdated import outdated_test
 from swarm_manager.core.orchestrate.reap import reap_service, reap_slot
 from swarm_manager.core.orchestrate.slots import Desk
 from swarm_manager.core.orchestrate.update import Update
@@ -32,17 +31,16 @@ def orchestrate(scratch: Scratch, service_id: str) -> None:
 def _keep_running(scratch: Scratch, service: Service) -> None:
     desk = Desk(scratch, service)
     rules = NodeRules(service)
-    is_outdated = outdated_test(scratch, service)
     is_global = service.spec.WhichOneof("mode") == "global"
     mend = heal_in_place if is_global else heal
     for slot in desk.in_order():
-        mend(desk, slot, rules, is_outdated)
+        mend(desk, slot, rules, desk.is_of_other_kind(slot))
     if is_global:
         global_.forget_removed_nodes(desk)
         global_.cover_nodes(desk, rules)
     else:
         replicated.scale(desk)
-    Update(desk, is_outdated).advance()
+    Update(desk).advance()
     for slot in list(desk.slots.values()):
         reap_slot(desk, slot)
 

@@ -1,28 +1,32 @@
 """Slots: the tasks of one place of a service, and the steps that change them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from swarm_api.objects_pb2 import (
     TASK,
-    NetworkAttachment,
     Service,
     Task,
 )
 from swarm_api.types_pb2 import (
-    PENDING,
     READY,
     RUNNING,
     RestartPolicy,
     TaskState,
 )
 
-from swarm_manager.core.allocate.ports import has_ingress_ports
 from swarm_manager.core.draft import is_assigned, is_live
+from swarm_manager.core.orchestrate.canary import is_held_back, stable_side
+from swarm_manager.core.orchestrate.making import template
+from swarm_manager.core.orchestrate.outdated import outdated_test
 from swarm_manager.core.scratch import Scratch
 from swarm_manager.core.times import ns, timestamp
 
 #: A slot's name within its service: its number, or the node of a global service's task.
 SlotKey = tuple[int, str]
+
+Test = Callable[[Task], bool]
 
 
 @dataclass(slots=True)
@@ -69,9 +73,27 @@ class Desk:
         self.service = service
         self.restart = restart_policy(service)
         self.slots: dict[SlotKey, Slot] = {}
-        self._template: Task | None = None
+        #: What the tasks outside a canary are; None: there is no canary, or it is everywhere.
+        self.stable = stable_side(service) if is_held_back(service) else None
+        self._templates: dict[int, Task] = {}
         for task in scratch.tasks_of_service(service.id).values():
             self.slot(slot_key(task)).tasks[task.id] = task
+
+    @cached_property
+    def is_outdated(self) -> Test:
+        """Whether a task is not what the service's spec says."""
+        return outdated_test(self.scratch, self.service)
+
+    @cached_property
+    def is_unstable(self) -> Test:
+        """Whether a task is not what the tasks outside a canary are."""
+        return outdated_test(self.scratch, self.stable or self.service)
+
+    def is_of_other_kind(self, slot: Slot) -> Test:
+        """Whether a task of the slot is not what its newest one is, to one side of a canary or the other."""
+        newest = slot.newest()
+        is_stable = self.stable is not None and newest is not None and self.is_outdated(newest)
+        return self.is_unstable if is_stable else self.is_outdated
 
     def slot(self, key: SlotKey) -> Slot:
         """The slot with this key; an empty one when there was none."""
@@ -86,15 +108,22 @@ class Desk:
     # Steps
 
     def create(
-        self, slot: Slot, replaces: Task | None = None, start_after_ns: int = 0, iteration: int | None = None
+        self,
+        slot: Slot,
+        replaces: Task | None = None,
+        start_after_ns: int = 0,
+        iteration: int | None = None,
+        *,
+        renews: bool = False,
     ) -> Task:
         """A new task in the slot: to run at once, or READY until it may (see `may_run`).
 
         `iteration`: of a job; that of the task it replaces unless given.
+        `renews`: it joins the canary, when there is one. Others become what the task is that they replace.
         """
         scratch = self.scratch
         task = Task()
-        task.CopyFrom(self._new_task())
+        task.CopyFrom(self._new_task(replaces, renews=renews))
         task.id = next(scratch.fresh_ids)
         task.slot, task.node_id = slot.key
         if replaces is not None:
@@ -153,10 +182,14 @@ class Desk:
             and not self.scratch.node_is_gone(task.node_id)
         )
 
-    def _new_task(self) -> Task:
-        if self._template is None:
-            self._template = _template(self.scratch, self.service)
-        return self._template
+    def _new_task(self, replaces: Task | None, *, renews: bool) -> Task:
+        side = self.service
+        if self.stable is not None and not renews and (replaces is None or self.is_outdated(replaces)):
+            side = self.stable
+        version = side.spec_version.index
+        if version not in self._templates:
+            self._templates[version] = template(self.scratch, side)
+        return self._templates[version]
 
 
 def restart_policy(service: Service) -> RestartPolicy:
@@ -174,27 +207,3 @@ def restart_policy(service: Service) -> RestartPolicy:
 def slot_key(task: Task) -> SlotKey:
     """The slot a task belongs to."""
     return (task.slot, "" if task.slot else task.node_id)
-
-
-def _template(scratch: Scratch, service: Service) -> Task:
-    """What all new tasks of a service have in common."""
-    task = Task(service_id=service.id, spec=service.spec.task, spec_version=service.spec_version)
-    task.meta.created_at.CopyFrom(scratch.now)
-    task.status.timestamp.CopyFrom(scratch.now)
-    task.status.message = "created"
-    task.service_annotations.CopyFrom(service.spec.annotations)
-    task.endpoint.CopyFrom(service.endpoint)
-    task.endpoint.ClearField("virtual_ips")
-    task.networks.extend(attachments(scratch, service))
-    if not task.networks:  # it has all the addresses it needs
-        task.status.state = PENDING
-    return task
-
-
-def attachments(scratch: Scratch, service: Service) -> list[NetworkAttachment]:
-    """The networks a service's tasks join, without addresses yet: those it names, and ingress for its ports."""
-    wanted = {a.target: NetworkAttachment(network_id=a.target, aliases=a.aliases) for a in service.spec.task.networks}
-    ingress = scratch.ingress_network()
-    if ingress is not None and has_ingress_ports(service):
-        wanted.setdefault(ingress.id, NetworkAttachment(network_id=ingress.id))
-    return list(wanted.values())

@@ -9,9 +9,13 @@ ran, or within `monitor` of running.  What failed before a person resumed the up
 
 Start first, a new task may find no room beside the old one (host ports, reservations).  Where it would fit were the old
 one gone, that slot goes stop first instead, and the update says so: it must not wait for what never happens.
+
+Of a canary (see `canary`) only as many slots are replaced as its share says; once watched they wait to be promoted,
+and go on being watched: a replacement of theirs that fails is a failure of the update, however late.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from enum import Enum
 
 from swarm_api.defaults import UPDATE_MONITOR_S
 from swarm_api.objects_pb2 import (
@@ -28,17 +32,18 @@ from swarm_api.types_pb2 import (
 )
 
 from swarm_manager.core.draft import is_live
+from swarm_manager.core.orchestrate.canary import size_of, take_back
 from swarm_manager.core.orchestrate.healing import replace
 from swarm_manager.core.orchestrate.restart import earliest_start_ns
 from swarm_manager.core.orchestrate.room import waits_for_node, would_fit_without
-from swarm_manager.core.orchestrate.slots import Desk, Slot, created_ns
+from swarm_manager.core.orchestrate.slots import Desk, Slot, SlotKey, created_ns
 from swarm_manager.core.scratch import copy_of
 from swarm_manager.core.times import duration_ns, ns, seconds_ns
 
 _ROLLING_BACK = frozenset(
     {UpdateStatus.ROLLBACK_STARTED, UpdateStatus.ROLLBACK_PAUSED, UpdateStatus.ROLLBACK_COMPLETED}
 )
-_RUNNING = frozenset({UpdateStatus.UPDATING, UpdateStatus.ROLLBACK_STARTED})
+_RUNNING = frozenset({UpdateStatus.UPDATING, UpdateStatus.CANARY, UpdateStatus.ROLLBACK_STARTED})
 _PAUSED = frozenset({UpdateStatus.PAUSED, UpdateStatus.ROLLBACK_PAUSED})
 _FAILURES = frozenset({FAILED, REJECTED})
 
@@ -46,37 +51,80 @@ _FAILURES = frozenset({FAILED, REJECTED})
 AUTOMATIC_ROLLBACK = "automatic rollback"
 
 
+class _Kind(Enum):
+    """What a task is, seen from the update."""
+
+    PRESENT = "as the service's spec says"
+    STABLE = "as it was before, and as it stays outside a canary"
+    OTHER = "neither: to be replaced"
+
+
 class Update:
     """The update of one service, as it stands now."""
 
-    def __init__(self, desk: Desk, is_outdated: Callable[[Task], bool]) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._is_outdated = is_outdated
+        self._is_outdated = desk.is_outdated
         self._slots = [(slot, newest) for slot in desk.in_order() if (newest := slot.newest()) is not None]
 
     def advance(self) -> None:
         """Takes the update its next step: begins it, replaces the next tasks, pauses, turns back or finishes it."""
-        outdated = [(slot, task) for slot, task in self._slots if self._is_outdated(task)]
-        if not self._is_on(outdated) or self._stopped_by_failures():
+        if not self._is_on() or self._stopped_by_failures():
             return
         self._make_room()
         busy = sum(1 for slot, task in self._slots if self._is_busy(slot, task))
         room = (self._parallelism() or len(self._slots)) - busy
-        for slot, task in sorted(outdated, key=lambda item: (item[1].status.state == RUNNING, item[0].key)):
+        due = list(self._due())
+        for slot, task, renews in due:
             if room <= 0:
                 break
-            room -= self._replace(slot, task)
-        if not outdated and not busy:
+            room -= self._replace(slot, task, renews=renews)
+        if due:
+            self._go_on()
+        elif not busy:
             self._finish_when_watched()
 
-    def _is_on(self, outdated: list[tuple[Slot, Task]]) -> bool:
+    def _is_on(self) -> bool:
         state = self._status.state
         if state in _RUNNING:
             return True
-        if state in _PAUSED or not outdated:
+        if state in _PAUSED or not any(self._is_outdated(task) for _, task in self._slots):
             return False
         self._set_status(UpdateStatus.UPDATING, "update in progress", begins=True)
         return True
+
+    def _kind(self, task: Task) -> _Kind:
+        if not self._is_outdated(task):
+            return _Kind.PRESENT
+        return _Kind.OTHER if self._desk.stable is None or self._desk.is_unstable(task) else _Kind.STABLE
+
+    def _due(self) -> Iterator[tuple[Slot, Task, bool]]:
+        """The slots to be replaced, in order, and whether each gets the present spec: those outside a canary do not."""
+        kinds = {slot.key: self._kind(task) for slot, task in self._slots}
+        chosen = {slot.key for slot, _ in self._slots if kinds[slot.key] is _Kind.PRESENT or self._was_tried(slot)}
+        missing = self._wanted() - len(chosen)
+
+        def order(item: tuple[Slot, Task]) -> tuple[bool, bool, SlotKey]:
+            slot, task = item
+            return (kinds[slot.key] is _Kind.STABLE, task.status.state == RUNNING, slot.key)
+
+        for slot, task in sorted(self._slots, key=order):
+            if kinds[slot.key] is _Kind.PRESENT:
+                continue
+            if slot.key in chosen or missing > 0:
+                missing -= slot.key not in chosen
+                yield slot, task, True
+            elif kinds[slot.key] is _Kind.OTHER:
+                yield slot, task, False
+
+    def _was_tried(self, slot: Slot) -> bool:
+        """Whether the present spec was given to a slot by this update, and failed beside the task that still runs."""
+        return any(self._is_of_update(task) and task.status.state in _FAILURES for task in slot.tasks.values())
+
+    def _wanted(self) -> int:
+        """How many slots are to have the present spec."""
+        total = len(self._slots)
+        return total if self._desk.stable is None else size_of(self._desk.service.canary.share, total)
 
     @property
     def _status(self) -> UpdateStatus:
@@ -96,19 +144,24 @@ class Update:
     def _is_busy(self, slot: Slot, task: Task) -> bool:
         """Whether the slot's new task is still on its way, or so fresh that the delay has not passed."""
         replaced = slot.tasks.get(task.replaces)
-        if replaced is None or self._is_outdated(task) or not self._is_outdated(replaced):
+        if replaced is None or not self._is_step(replaced, task):
             return False
         if is_live(task) and task.status.state < RUNNING:
             return True
         free_at_ns = ns(task.status.timestamp) + duration_ns(self._config.delay)
         return self._desk.must_wait(free_at_ns)
 
-    def _replace(self, slot: Slot, task: Task) -> bool:
+    def _is_step(self, old: Task, new: Task) -> bool:
+        """Whether one task replaces the other for the sake of the update, and not because it ended or moved."""
+        return self._kind(new) is not _Kind.OTHER and self._kind(new) is not self._kind(old)
+
+    def _replace(self, slot: Slot, task: Task, *, renews: bool) -> bool:
         """Whether a replacement was made: not when one has just failed, or too often, beside the running task."""
-        not_before_ns = earliest_start_ns(slot, self._desk.service.spec.task.restart, self._is_outdated)
+        is_outdated = self._is_outdated if renews else self._desk.is_unstable
+        not_before_ns = earliest_start_ns(slot, self._desk.service.spec.task.restart, is_outdated)
         if not_before_ns is None or self._desk.must_wait(not_before_ns):
             return False
-        replace(self._desk, slot, task, self._config.order)
+        replace(self._desk, slot, task, self._config.order, renews=renews)
         return True
 
     def _make_room(self) -> None:
@@ -117,7 +170,7 @@ class Update:
         Who asked for all at once did not ask to be without any: then it is one slot after the other.
         """
         pairs = [(slot, new, old) for slot, new in self._slots if (old := slot.tasks.get(new.replaces)) is not None]
-        pairs = [pair for pair in pairs if not self._is_outdated(pair[1]) and self._is_outdated(pair[2])]
+        pairs = [pair for pair in pairs if self._is_step(pair[2], pair[1])]
         giving_way = sum(1 for _, new, old in pairs if old.desired_state > RUNNING and new.status.state < RUNNING)
         room = (self._parallelism() or 1) - giving_way
         for slot, new, old in pairs:
@@ -139,14 +192,14 @@ class Update:
     # Failures
 
     def _stopped_by_failures(self) -> bool:
-        failed = list(self._failed_slots())
-        if not failed or len(failed) / len(self._slots) <= self._config.max_failure_ratio:
+        failed, watched = list(self._failed_slots()), self._wanted()
+        if not failed or len(failed) / watched <= self._config.max_failure_ratio:
             return False
         action = self._config.failure_action
         if action == UpdateConfig.CONTINUE:
             return False
         reason = failed[-1].status.err or failed[-1].status.message or "it ended"
-        told = f"{len(failed)} of {len(self._slots)} tasks failed, the last one because: {reason}"
+        told = f"{len(failed)} of {watched} tasks failed, the last one because: {reason}"
         if action == UpdateConfig.ROLLBACK and self._can_roll_back():
             self._roll_back(told)
         elif self._status.state == UpdateStatus.ROLLBACK_STARTED:
@@ -163,44 +216,64 @@ class Update:
                 yield max(failed, key=lambda t: ns(t.status.timestamp))
 
     def _is_failure(self, task: Task) -> bool:
-        if task.status.state not in _FAILURES or created_ns(task) < ns(self._status.started_at):
+        if task.status.state not in _FAILURES or not self._is_of_update(task):
             return False
         ended_ns = ns(task.status.timestamp)
         if self._status.HasField("resumed_at") and ended_ns < ns(self._status.resumed_at):
             return False
-        if task.status.HasField("running_since") and ended_ns - ns(task.status.running_since) > self._monitor_ns():
-            return False
-        return not self._is_outdated(task)
+        return not task.status.HasField("running_since") or ended_ns - _began_ns(task) <= self._monitor_ns()
+
+    def _is_of_update(self, task: Task) -> bool:
+        return created_ns(task) >= ns(self._status.started_at) and not self._is_outdated(task)
 
     def _monitor_ns(self) -> int:
         config = self._config
         return duration_ns(config.monitor) if config.HasField("monitor") else seconds_ns(UPDATE_MONITOR_S)
 
     def _can_roll_back(self) -> bool:
-        return self._status.state == UpdateStatus.UPDATING and self._desk.service.HasField("previous_spec")
+        service = self._desk.service
+        is_forward = self._status.state in (UpdateStatus.UPDATING, UpdateStatus.CANARY)
+        return is_forward and (service.HasField("canary") or service.HasField("previous_spec"))
 
     def _roll_back(self, told: str) -> None:
         """Puts the previous spec back. The tasks follow when that is committed and has its version."""
         new = copy_of(self._desk.service)
-        new.spec.CopyFrom(new.previous_spec)
+        if new.HasField("canary"):
+            take_back(new)
+        else:
+            new.spec.CopyFrom(new.previous_spec)
         new.spec_changed_by = AUTOMATIC_ROLLBACK
         self._desk.service = new
         self._set_status(UpdateStatus.ROLLBACK_STARTED, f"rolling back: {told}", begins=True)
 
     # The end
 
+    def _go_on(self) -> None:
+        """A canary that waited has further tasks to replace: there are more slots, or fewer of it."""
+        if self._status.state == UpdateStatus.CANARY:
+            self._set_status(UpdateStatus.UPDATING, "update in progress, for the canary only", keeps_on=True)
+
     def _finish_when_watched(self) -> None:
-        """Completes the update when its tasks have run for as long as they are to be watched."""
-        if any(is_live(task) and task.status.state < RUNNING for _, task in self._slots):
+        """Completes the update when its tasks have run for as long as they are to be watched; a canary then waits."""
+        updated = [task for _, task in self._slots if self._kind(task) is _Kind.PRESENT]
+        if any(is_live(task) and task.status.state < RUNNING for task in updated):
             return
         started_ns = ns(self._status.started_at)
-        fresh = [_began_ns(task) for _, task in self._slots if created_ns(task) >= started_ns]
+        fresh = [_began_ns(task) for task in updated if created_ns(task) >= started_ns]
         if fresh and self._desk.must_wait(max(fresh) + self._monitor_ns()):
             return
-        if self._status.state == UpdateStatus.ROLLBACK_STARTED:
+        if len(updated) < len(self._slots):
+            self._hold(len(updated))
+        elif self._status.state == UpdateStatus.ROLLBACK_STARTED:
             self._set_status(UpdateStatus.ROLLBACK_COMPLETED, "rollback completed")
         else:
             self._set_status(UpdateStatus.COMPLETED, "update completed")
+
+    def _hold(self, count: int) -> None:
+        version = self._desk.service.spec_version.index
+        said = f"canary: {count} of {len(self._slots)} on version {version}, waiting for promote"
+        if (self._status.state, self._status.message) != (UpdateStatus.CANARY, said):
+            self._set_status(UpdateStatus.CANARY, said, keeps_on=True)
 
     def _set_status(
         self, state: UpdateStatus.State.ValueType, message: str, *, begins: bool = False, keeps_on: bool = False
@@ -215,6 +288,7 @@ class Update:
             status.ClearField("resumed_at")
         elif state not in _PAUSED and not keeps_on:
             status.completed_at.CopyFrom(self._desk.scratch.now)
+            new.ClearField("canary")
         self._desk.service = new
         self._desk.scratch.put(SERVICE, new)
 
