@@ -39,7 +39,7 @@ from swarm_manager.raft.transport import RaftTransport
 
 _log = logging.getLogger(__name__)
 APPLY_SLICE_S = 0.02
-APPLY_CHECK_ENTRIES = 32
+APPLY_FETCH_ENTRIES = 32
 RECOVERY_PERIOD_S = 0.5
 SNAPSHOT_RETRY_S = 10.0
 MAX_SLEEP_S = 1.0
@@ -184,15 +184,13 @@ class RaftCore(RaftEngine):
     def apply_committed(self) -> bool:
         """Apply committed entries for a slice of time; True when any was applied."""
         self._trust_only_the_disk()
-        started, first = self.now(), self.applied_index
-        while self.applied_index < self.commit_index:
-            entries = self.entries_after(
-                self.applied_index, min(APPLY_CHECK_ENTRIES, self.commit_index - self.applied_index)
-            )
-            for entry in entries:
+        first, end = self.applied_index, self.now() + APPLY_SLICE_S
+        while self.applied_index < self.commit_index and self.now() < end:
+            some = min(APPLY_FETCH_ENTRIES, self.commit_index - self.applied_index)
+            for entry in self.entries_after(self.applied_index, some):
                 self._apply(entry)
-            if self.now() - started > APPLY_SLICE_S:
-                break
+                if self.now() >= end:  # one large entry can take as long as hundreds of small ones
+                    break
         return self.applied_index > first
 
     def _trust_only_the_disk(self) -> None:
