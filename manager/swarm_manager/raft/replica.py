@@ -134,9 +134,7 @@ class Replica:
             self._wake()
 
     def _wait(self, timeout_s: float) -> None:
-        began = time.monotonic()
-        self._poller.poll(timeout_s)
-        self._waited_s += time.monotonic() - began
+        self._waited_s += self._poller.poll(timeout_s)
 
     def _wake(self) -> None:
         if not self._stopping.is_set():
