@@ -44,7 +44,7 @@ def dump(snapshot: Snapshot) -> Iterator[bytes]:
         yield bytes(chunk)
 
 
-def load(data: bytes) -> Snapshot:
+def load(data: bytes | memoryview) -> Snapshot:
     """The snapshot of what `dump` wrote. Raises SnapshotError for anything else."""
     frames = _frames(data)
     header = _parse(SnapshotHeader(), next(frames, None), "head")
@@ -78,14 +78,14 @@ def _frame(payload: bytes) -> bytes:
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def _frames(data: bytes) -> Iterator[bytes]:
+def _frames(data: bytes | memoryview) -> Iterator[bytes]:
     offset = 0
     while offset < len(data):
         if offset + _FRAME.size > len(data):
             raise SnapshotError("The snapshot is cut off.")
         size, checksum = _FRAME.unpack_from(data, offset)
         offset += _FRAME.size
-        payload = data[offset : offset + size]
+        payload = bytes(data[offset : offset + size])
         if len(payload) != size:
             raise SnapshotError("The snapshot is cut off.")
         if zlib.crc32(payload) != checksum:

@@ -1,9 +1,10 @@
 """Proposals: from any thread into the log, and their outcome back.
 
 Theory of operation
-    Callers queue; the Raft thread drains the queue once a tick (of large ones, as much as one message holds).  Leader, term and the disk are checked in the
-    very call that appends, so "not leader" always means "not appended".  Each proposal is one log entry, so
-    its index is its own; those of one tick share one message to each follower and one fdatasync.
+    Callers queue; the Raft thread drains the queue once a tick, of large proposals as much as one message holds.
+    Leader, term and the disk are checked in the very call that appends, so "not leader" always means "not
+    appended".  Each proposal is one log entry, so its index is its own; those of one tick share one message to
+    each follower and one fdatasync.
 
     Once appended, a proposal ends in one of three ways: its entry is applied (the result), another entry is
     applied at its index (NotLeader: it is gone for good), or we stop leading or the deadline passes first

@@ -54,7 +54,7 @@ _ENVELOPE_BYTES = 4096  # what an entry holds besides its largest object
 
 
 class _Machine:
-    """The state machine as Raft wants it; everything here runs on the Raft thread."""
+    """The state machine as Raft wants it; everything but `dump` and `read` runs on the Raft thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.current = Snapshot()
@@ -82,10 +82,13 @@ class _Machine:
         assert isinstance(image, Snapshot)
         return codec.dump(image)
 
-    def load(self, chunks: bytes | memoryview, index: int) -> None:
-        loaded = codec.load(bytes(chunks))
-        self.current = loaded
-        self._tell(max(loaded.index, index))
+    def read(self, data: bytes | memoryview) -> Snapshot:
+        return codec.load(data)
+
+    def load(self, image: object, index: int) -> None:
+        assert isinstance(image, Snapshot)
+        self.current = image
+        self._tell(max(image.index, index))
 
     def _tell(self, news: Batch | int) -> None:
         self._queue.append(news)
