@@ -6,7 +6,6 @@ many proposals (or reads) outstanding and notes how long each took.
 """
 
 import asyncio
-import gc
 import json
 import logging
 import queue
@@ -218,8 +217,6 @@ async def _run(spec: dict[str, Any]) -> None:
         store = ReplicatedStore()
         console = Console(spec, store.machine)
         store.attach(console.replica)
-    gc.collect()
-    gc.freeze()
     await asyncio.to_thread(_serve, console)
 
 
