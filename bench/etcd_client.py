@@ -6,6 +6,7 @@ frame, always the same bytes, and one DATA frame; its answer ends with END_STREA
 Both flow-control windows are minded.  Messages are etcd's `PutRequest` and `RangeRequest`, two fields each.
 """
 
+import contextlib
 import json
 import socket
 import ssl
@@ -22,6 +23,8 @@ MAX_WINDOW = 2**31 - 1
 FIRST_WINDOW_BYTES = 65_535
 FRAME_HEAD_BYTES = 9
 KEYS = 1000
+PROBE_S = 0.02
+CONNECT_S = 10.0
 _READ_BYTES = 1 << 18
 
 
@@ -32,8 +35,8 @@ class EtcdError(Exception):
 class Connection:
     """One HTTP/2 connection: `call` begins a unary call, `ended` waits for the next ones to end."""
 
-    def __init__(self, address: tuple[str, int], context: ssl.SSLContext, timeout_s: float = 10.0) -> None:
-        plain = socket.create_connection(address, timeout_s)
+    def __init__(self, address: tuple[str, int], context: ssl.SSLContext) -> None:
+        plain = socket.create_connection(address, CONNECT_S)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = context.wrap_socket(plain, server_hostname=address[0])
         self._authority = f"{address[0]}:{address[1]}"
@@ -88,6 +91,10 @@ class Connection:
             elif kind not in (DATA, HEADERS):
                 self._mind(kind, flags, stream, payload)
         return out
+
+    def wait_at_most(self, timeout_s: float) -> None:
+        """From now on `ended` raises TimeoutError after so long."""
+        self._socket.settimeout(timeout_s)
 
     def close(self) -> None:
         self._socket.close()
@@ -179,6 +186,25 @@ def run(spec: dict[str, Any]) -> dict[str, object]:
     return summary(latencies, failed, time.monotonic() - start)
 
 
+def probe(spec: dict[str, Any]) -> dict[str, object]:
+    """Put every PROBE_S for `duration_s`; when each that was answered began and ended (monotonic clock)."""
+    connection = Connection((spec["host"], spec["port"]), tls(spec["tls"]))
+    connection.wait_at_most(PROBE_S)
+    headers = connection.headers("/etcdserverpb.KV/Put")
+    began: dict[int, float] = {}
+    answered: list[tuple[float, float]] = []
+    end = time.monotonic() + spec["duration_s"]
+    while (now := time.monotonic()) < end:
+        began[connection.call(headers, put_request(0, b"a" * spec["size_bytes"]))] = now
+        connection.flush()
+        with contextlib.suppress(TimeoutError):
+            for stream, done in connection.ended():
+                at = time.monotonic()
+                answered += [(began[stream], at)] * done
+            time.sleep(max(0.0, now + PROBE_S - time.monotonic()))
+    return {"answered": answered}
+
+
 def summary(latencies_s: list[float], failed: int, took_s: float) -> dict[str, object]:
     """What both sides' load generators tell."""
     ordered = sorted(latencies_s)
@@ -187,4 +213,5 @@ def summary(latencies_s: list[float], failed: int, took_s: float) -> dict[str, o
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(json.loads(sys.argv[1]))))
+    asked = json.loads(sys.argv[1])
+    print(json.dumps(probe(asked) if asked["what"] == "probe" else run(asked)))

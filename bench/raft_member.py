@@ -13,6 +13,7 @@ import resource
 import struct
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -24,9 +25,10 @@ from swarm_manager.raft import Member, RaftConfig, Replica, TlsIdentity
 from swarm_manager.raft.store import ReplicatedStore
 
 from bench import raft_state
+from bench.etcd_client import summary
 
 TIMEOUT_S = 5.0
-BURST = 8
+BURST = 64
 
 
 class Keys:
@@ -153,32 +155,31 @@ class Console:
         """Propose payloads of this size; how many were committed, and their latencies."""
         payload = bytes(range(256)) * (size_bytes // 256)
         load = Load(lambda: self.replica.propose(payload, timeout_s=TIMEOUT_S), outstanding)
-        return _result(load, load.run(duration_s, rate))
+        took_s = load.run(duration_s, rate)
+        return summary(load.latencies_s, load.failed, took_s)
 
     def do_read(self, outstanding: int, duration_s: float) -> object:
         """Ask for read barriers."""
         load = Load(lambda: self.replica.read_index(TIMEOUT_S), outstanding)
-        return _result(load, load.run(duration_s))
+        took_s = load.run(duration_s)
+        return summary(load.latencies_s, load.failed, took_s)
 
     def do_fill_entries(self, count: int, size_bytes: int) -> object:
-        """Propose so many payloads as fast as it goes."""
+        """Propose so many payloads as fast as it goes; whether all were committed."""
         return self._propose_all(bytes(size_bytes) for _ in range(count))
 
     def do_fill_state(self, size_bytes: int) -> object:
         """Propose real objects of this size together (machine `store`)."""
         return self._propose_all(raft_state.change_sets(size_bytes))
 
-    def _propose_all(self, payloads: Iterator[bytes]) -> int:
-        count = 0
-        under_way: list[Future[object]] = []
+    def _propose_all(self, payloads: Iterator[bytes]) -> bool:
+        """Whether all were committed."""
+        under_way: deque[Future[object]] = deque()
         for payload in payloads:
-            under_way.append(self.replica.propose(payload, timeout_s=60))
-            count += 1
-            if len(under_way) == BURST:
-                under_way.pop(0).result()
-        for future in under_way:
-            future.result()
-        return count
+            under_way.append(self.replica.propose(payload, timeout_s=TIMEOUT_S))
+            if len(under_way) == BURST and under_way.popleft().exception() is not None:
+                return False
+        return all(future.exception() is None for future in under_way)
 
     def do_await_commit(self, timeout_s: float) -> object:
         """Propose until one is committed here; when that was (monotonic clock of this machine), or None."""
@@ -189,12 +190,6 @@ class Console:
                 return time.monotonic()
             time.sleep(0.001)
         return None
-
-
-def _result(load: Load, took_s: float) -> dict[str, object]:
-    ordered = sorted(load.latencies_s)
-    at = {f"p{share}_ms": ordered[len(ordered) * share // 100] * 1000 for share in (50, 99)} if ordered else {}
-    return {"count": len(ordered), "failed": load.failed, "per_s": len(ordered) / took_s, **at}
 
 
 def _say(answer: object) -> None:

@@ -11,7 +11,7 @@ from swarm_manager.core.kinds import KINDS, Stored, wrap
 
 NODES = 500
 TASKS_PER_SERVICE = 100
-CHANGE_SET_BYTES = 256 << 10
+CHANGE_SET_BYTES = 64 << 10
 
 
 def change_sets(size_bytes: int) -> Iterator[bytes]:
