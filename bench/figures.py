@@ -21,17 +21,21 @@ STATISTICS = ("median", "worst", "ratio")
 
 @dataclass(frozen=True)
 class Limit:
-    """What is aimed at: `statistic` of ours (or the ratio of the medians) is at most `most`."""
+    """What is aimed at: `statistic` of ours (or the ratio of the medians) is at most `most`, or at least `least`."""
 
     statistic: str
-    most: float
+    most: float | None = None
+    least: float | None = None
 
     def __post_init__(self) -> None:
         if self.statistic not in STATISTICS:
             raise ValueError(f"{self.statistic!r} is none of {', '.join(STATISTICS)}")
 
     def __str__(self) -> str:
-        return f"{self.statistic} <= {self.most:g}"
+        return f"{self.statistic} <= {self.most:g}" if self.most is not None else f"{self.statistic} >= {self.least:g}"
+
+    def kept(self, value: float) -> bool:
+        return (self.most is None or value <= self.most) and (self.least is None or value >= self.least)
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,8 @@ class Figure:
         """Whether all limits are kept; None when there are none."""
         if not self.limits:
             return None
-        values = [(self.statistic(limit.statistic), limit.most) for limit in self.limits]
-        return all(value is not None and value <= most for value, most in values)
+        values = [(self.statistic(limit.statistic), limit) for limit in self.limits]
+        return all(value is not None and limit.kept(value) for value, limit in values)
 
     def as_dict(self) -> dict[str, object]:
         return {

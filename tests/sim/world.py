@@ -55,14 +55,17 @@ class LogMachine:
         for index, payload in image:  # type: ignore[attr-defined]
             yield index.to_bytes(8, "little") + len(payload).to_bytes(4, "little") + payload
 
-    def load(self, chunks: bytes | memoryview, index: int) -> None:
-        data, place = bytes(chunks), 0
-        self.items = []
+    def read(self, data: bytes | memoryview) -> object:
+        items, place = [], 0
         while place < len(data):
             length = int.from_bytes(data[place + 8 : place + 12], "little")
-            payload = data[place + 12 : place + 12 + length]
-            self.items.append((int.from_bytes(data[place : place + 8], "little"), payload))
+            payload = bytes(data[place + 12 : place + 12 + length])
+            items.append((int.from_bytes(data[place : place + 8], "little"), payload))
             place += 12 + length
+        return tuple(items)
+
+    def load(self, image: object, index: int) -> None:
+        self.items = list(image)  # type: ignore[call-overload]
 
 
 @dataclass

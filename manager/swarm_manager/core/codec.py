@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
-from swarm_api.objects_pb2 import Object
+from swarm_api.objects_pb2 import Object, Task
 from swarm_api.store_pb2 import RememberedRequest, SnapshotHeader
 
 from swarm_manager.core.draft import Draft
@@ -44,17 +44,16 @@ def dump(snapshot: Snapshot) -> Iterator[bytes]:
         yield bytes(chunk)
 
 
-def load(data: bytes) -> Snapshot:
+def load(data: bytes | memoryview) -> Snapshot:
     """The snapshot of what `dump` wrote. Raises SnapshotError for anything else."""
     frames = _frames(data)
     header = _parse(SnapshotHeader(), next(frames, None), "head")
     if header.schema_version != SCHEMA_VERSION:
         raise SnapshotError(f"The snapshot has schema version {header.schema_version}; this is {SCHEMA_VERSION}.")
     draft = Draft(Snapshot())
-    for number in range(header.objects):
-        _load_object(draft, _parse(Object(), next(frames, None), f"object {number}"))
-    for number in range(header.requests):
-        draft.remember(_parse(RememberedRequest(), next(frames, None), f"request {number}"), REMEMBERED_REQUESTS)
+    _load_objects(draft, frames, header.objects)
+    for _ in range(header.requests):
+        draft.remember(_parse(RememberedRequest(), next(frames, None), "requests"), REMEMBERED_REQUESTS)
     if next(frames, None) is not None:
         raise SnapshotError("The snapshot goes on after its end.")
     return draft.snapshot(header.index)
@@ -78,14 +77,14 @@ def _frame(payload: bytes) -> bytes:
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def _frames(data: bytes) -> Iterator[bytes]:
+def _frames(data: bytes | memoryview) -> Iterator[bytes]:
     offset = 0
     while offset < len(data):
         if offset + _FRAME.size > len(data):
             raise SnapshotError("The snapshot is cut off.")
         size, checksum = _FRAME.unpack_from(data, offset)
         offset += _FRAME.size
-        payload = data[offset : offset + size]
+        payload = bytes(data[offset : offset + size])
         if len(payload) != size:
             raise SnapshotError("The snapshot is cut off.")
         if zlib.crc32(payload) != checksum:
@@ -96,20 +95,26 @@ def _frames(data: bytes) -> Iterator[bytes]:
 
 def _parse(message: M, payload: bytes | None, what: str) -> M:
     if payload is None:
-        raise SnapshotError(f"The snapshot ends before its {what}.")
+        raise SnapshotError(f"The snapshot ends in the middle of its {what}.")
     try:
         message.ParseFromString(payload)
     except DecodeError as error:
-        raise SnapshotError(f"The {what} of the snapshot cannot be read.") from error
+        raise SnapshotError(f"The snapshot's {what} cannot be read.") from error
     return message
 
 
-def _load_object(draft: Draft, wrapped: Object) -> None:
-    found = unwrap(wrapped)
-    if found is None:
-        raise SnapshotError("The snapshot holds an object of a kind this version does not know.")
-    kind, obj = found
-    object_id: str = obj.id
-    if not object_id or draft.get(kind.number, object_id) is not None:
-        raise SnapshotError(f"The snapshot holds the {kind.noun} {object_id} twice, or one without an id.")
-    draft.put(kind.number, obj)
+def _load_objects(draft: Draft, frames: Iterator[bytes], count: int) -> None:
+    tasks: dict[str, Task] = {}
+    for _ in range(count):
+        found = unwrap(_parse(Object(), next(frames, None), "objects"))
+        if found is None:
+            raise SnapshotError("The snapshot holds an object of a kind this version does not know.")
+        kind, obj = found
+        object_id: str = obj.id
+        if not object_id or object_id in tasks or draft.get(kind.number, object_id) is not None:
+            raise SnapshotError(f"The snapshot holds the {kind.noun} {object_id} twice, or one without an id.")
+        if isinstance(obj, Task):
+            tasks[object_id] = obj  # nearly all there is: added at once
+        else:
+            draft.put(kind.number, obj)
+    draft.add_tasks(tasks)

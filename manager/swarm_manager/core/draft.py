@@ -1,6 +1,6 @@
 """A snapshot in the making: objects are put and deleted, the indexes follow."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from immutables import Map
@@ -72,15 +72,41 @@ class Draft(View):
         self.tasks_by_node = _merged(self.tasks_by_node, ((task.node_id, task) for task in tasks))
         attached = ((a.network_id, task) for task in tasks for a in task.networks)
         self.tasks_by_network = _merged(self.tasks_by_network, attached)
+        self._add_loads(tasks)
+        with self.unassigned.mutate() as unassigned:
+            for task in tasks:
+                unassigned.pop(task.id, None)
+            self.unassigned = unassigned.finish()
+
+    def add_tasks(self, tasks: Mapping[str, Task]) -> None:
+        """Stores tasks, by id, that the draft does not hold: as `put` would each, at a fraction of the cost."""
+        live = [task for task in tasks.values() if is_live(task)]
+        assigned = [task for task in live if is_assigned(task) and task.node_id]
+        self.tasks = self.tasks.update(tasks)
+        self.tasks_by_service = _merged(self.tasks_by_service, ((t.service_id, t) for t in tasks.values()))
+        self.tasks_by_node = _merged(self.tasks_by_node, ((t.node_id, t) for t in tasks.values() if t.node_id))
+        self.unassigned = self.unassigned.update({task.id: task for task in live if not is_assigned(task)})
+        self._add_loads(assigned)
+        self._add_attachments([task for task in live if task.networks])
+
+    def _add_loads(self, tasks: Iterable[Task]) -> None:
         loads: dict[str, NodeLoad] = {}
         for task in tasks:
             node_id = task.node_id
             loads[node_id] = add_task(loads.get(node_id) or self.load_of(node_id), task, 1)
         self.loads = self.loads.update(loads)
-        with self.unassigned.mutate() as unassigned:
-            for task in tasks:
-                unassigned.pop(task.id, None)
-            self.unassigned = unassigned.finish()
+
+    def _add_attachments(self, tasks: Iterable[Task]) -> None:
+        attached = [(a.network_id, a.address, task) for task in tasks for a in task.networks]
+        self.tasks_by_network = _merged(self.tasks_by_network, ((network, task) for network, _, task in attached))
+        owners: dict[str, dict[str, str]] = {}
+        for network_id, address, task in attached:
+            if address:
+                owners.setdefault(network_id, {})[address] = f"task/{task.id}"
+        self.addresses = self.addresses.update(
+            {network_id: self.used_addresses(network_id).update(new) for network_id, new in owners.items()}
+        )
+        self.last_addresses = self.last_addresses.update({n: a for n, a, _ in attached if a})
 
     def remember(self, request: RememberedRequest, limit: int) -> None:
         """Adds a request to the remembered ones; beyond `limit` the oldest make room."""

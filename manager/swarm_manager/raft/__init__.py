@@ -24,7 +24,7 @@ Map
     pysyncobj_private   every private part of PySyncObj we touch, with the reason
     guard        the filter between network and PySyncObj   transport  who may talk, which message goes where
     elections    pre-vote         reads      read index     proposals  members  handover
-    journal, segment, snapshot, disk        what is durable
+    journal, segment, snapshot, disk        what is durable          arrivals   snapshots that come in
     links, tls_links, tls_link, tls_identity, poller, codec what is on the wire
 """
 

@@ -1,7 +1,8 @@
 """One Raft member without its thread: everything wired together, and the order of a tick.
 
 A tick, in order
-    1. release_acks   what arrived in the last poll is made durable, then acknowledged
+    1. arrivals       go on with a snapshot that came in and was read or saved beside us
+       release_acks   what arrived in the last poll is made durable, then acknowledged
     2. health         a disk that fails makes us step down; one that failed is tried again
     3. membership     follow what the log says now
     4. election gate  hold stock's election back, or let it pass
@@ -21,6 +22,7 @@ from collections.abc import Callable
 
 from pysyncobj.node import Node
 
+from swarm_manager.raft.arrivals import SnapshotArrivals
 from swarm_manager.raft.codec import COMMAND_MEMBERSHIP, COMMAND_REGULAR, Entry, Message
 from swarm_manager.raft.config import RaftConfig
 from swarm_manager.raft.disk import Disk
@@ -39,7 +41,7 @@ from swarm_manager.raft.transport import RaftTransport
 
 _log = logging.getLogger(__name__)
 APPLY_SLICE_S = 0.02
-APPLY_CHECK_ENTRIES = 32
+APPLY_FETCH_ENTRIES = 32
 RECOVERY_PERIOD_S = 0.5
 SNAPSHOT_RETRY_S = 10.0
 MAX_SLEEP_S = 1.0
@@ -93,6 +95,7 @@ class RaftCore(RaftEngine):
         )
         self.gate = ElectionGate(self, election_min_s=config.election_min_s)
         self.guard = MessageGuard(self)
+        self.arrivals = SnapshotArrivals(self, background)
         self.reads = ReadBarriers(self)
         self.changes = MembershipChanges(self)
         self.handover = Handover(self)
@@ -137,6 +140,7 @@ class RaftCore(RaftEngine):
         self._watch_leadership()
 
     def before_tick(self) -> None:
+        self.arrivals.advance()
         self.guard.release_acks()
         self._mind_the_disk()
         if self._followed is not self.journal.membership:
@@ -184,15 +188,13 @@ class RaftCore(RaftEngine):
     def apply_committed(self) -> bool:
         """Apply committed entries for a slice of time; True when any was applied."""
         self._trust_only_the_disk()
-        started, first = self.now(), self.applied_index
-        while self.applied_index < self.commit_index:
-            entries = self.entries_after(
-                self.applied_index, min(APPLY_CHECK_ENTRIES, self.commit_index - self.applied_index)
-            )
-            for entry in entries:
+        first, end = self.applied_index, self.now() + APPLY_SLICE_S
+        while self.applied_index < self.commit_index and self.now() < end:
+            some = min(APPLY_FETCH_ENTRIES, self.commit_index - self.applied_index)
+            for entry in self.entries_after(self.applied_index, some):
                 self._apply(entry)
-            if self.now() - started > APPLY_SLICE_S:
-                break
+                if self.now() >= end:  # one large entry can take as long as hundreds of small ones
+                    break
         return self.applied_index > first
 
     def _trust_only_the_disk(self) -> None:
@@ -246,6 +248,7 @@ class RaftCore(RaftEngine):
     def peer_lost(self, peer: str) -> None:
         """The link to this member went down."""
         self.guard.forget(peer)
+        self.arrivals.forget(peer)
         self.snapshots.drop_transfer(Node(peer))
         if peer == self.leader_id and not self.is_leader:
             self.gate.leader_lost()
@@ -275,19 +278,21 @@ class RaftCore(RaftEngine):
 
     # ------------------------------------------------------------------------------------- snapshots
 
-    def install_snapshot(self, peer: str, message: Message, data: bytes, snapshot: Snapshot) -> bool:
-        """Replace state and log by the leader's snapshot; False when the disk refuses."""
-        try:
-            self.snapshots.install(data, snapshot)
-        except OSError as error:
-            self.journal.failure = error
-            return False
-        self.deliver(peer, {**message, "serialized": snapshot})
+    def install_snapshot(self, peer: str, term: int, snapshot: Snapshot, image: object) -> None:
+        """Replace state and log by the leader's snapshot, which is on our disk already."""
+        self.snapshots.stage(snapshot, image)
+        head = {"type": "append_entries", "term": term, "commit_index": snapshot.last[1]}
+        self.deliver(peer, {**head, "serialized": snapshot})
         self._check_loaded(snapshot)
-        return True
 
     def _load(self, snapshot: Snapshot) -> None:
-        self.snapshots.stage(snapshot)
+        try:
+            image = self.machine.read(snapshot.body)
+        except Exception as error:
+            raise CorruptData(
+                f"the snapshot at entry {snapshot.last[1]} in {self._disk.describe()} cannot be read: {error}"
+            ) from error
+        self.snapshots.stage(snapshot, image)
         self.load_staged_snapshot()
         self._check_loaded(snapshot)
 
@@ -352,6 +357,7 @@ class RaftCore(RaftEngine):
             self.changes.stepped_down()
             self.handover.stepped_down()
             self.reads.fail_all()
+            self.snapshots.drop_transfers()
         self._was_leader = self.is_leader
         ready = (self.is_ready, self.term)
         if ready != self._was_ready and (ready[0] or self._was_ready[0]):

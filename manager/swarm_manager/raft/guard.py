@@ -9,7 +9,7 @@ What stock does, and what is done about it here
     Acks leave before anything is on disk.
         -> they wait here until `release_acks`, which syncs once for all of them.
     Snapshot chunks advance the commit index, and any snapshot clears the log.
-        -> chunks are collected, checked and installed only when newer than what we have and not covered by
+        -> chunks go to arrivals.py, which installs only what is newer than what we have and not covered by
            our log; every chunk is answered, so that a leader does not lose its quorum by sending.
     The leader goes back one index a round trip, and spins while it has no snapshot for a follower.
         -> a follower names its commit index at once; the node is parked for a tick.
@@ -23,33 +23,19 @@ import logging
 import struct
 from typing import TYPE_CHECKING
 
-from swarm_manager.raft import snapshot as snapshots
+from pysyncobj.node import Node
+
 from swarm_manager.raft.codec import Entry, Message
-from swarm_manager.raft.errors import CorruptData
 
 if TYPE_CHECKING:
     from swarm_manager.raft.core import RaftCore
 
 _log = logging.getLogger(__name__)
 _CHUNK_HEAD = struct.Struct("<QQ")
-MAX_SNAPSHOT_BYTES = 2 << 30
 
 
 class CommittedEntryLost(BaseException):
     """A leader wants committed entries gone: somebody's disk lost promises.  The process must end."""
-
-
-class _Arriving:
-    """A snapshot on its way in."""
-
-    def __init__(self, peer: str, term: int, serial: int) -> None:
-        self.source = (peer, term, serial)
-        self.parts: list[bytes] = []
-        self.size_bytes = 0
-
-    def add(self, data: bytes) -> None:
-        self.parts.append(data)
-        self.size_bytes += len(data)
 
 
 class MessageGuard:
@@ -64,7 +50,6 @@ class MessageGuard:
         self._acks: list[tuple[str, Message]] = []
         self._votes: set[str] = set()
         self._votes_term = 0
-        self._arriving: _Arriving | None = None
         self.parked: set[str] = set()
 
     # ----------------------------------------------------------------------------------- outgoing
@@ -123,8 +108,6 @@ class MessageGuard:
     def forget(self, peer: str) -> None:
         """The link to this peer is gone."""
         self.parked.discard(peer)
-        if self._arriving is not None and self._arriving.source[0] == peer:
-            self._arriving = None
 
     # ----------------------------------------------------------------------------------- incoming
 
@@ -155,6 +138,8 @@ class MessageGuard:
         if message["next_node_idx"] > core.journal.last_index + 1:
             _log.error("%s acknowledges entry %d that was never sent", peer, message["next_node_idx"] - 1)
             return
+        if message["success"] or message["reset"]:
+            core.snapshots.landed(Node(peer))
         if message["reset"]:
             if message["seq"] < self._reset_at.get(peer, 0):  # it answers what was sent before the last reset
                 message = {**message, "reset": False, "success": False}
@@ -176,11 +161,14 @@ class MessageGuard:
         if not core.journal.healthy:
             core.election_deadline = core.now() + core.new_election_timeout()
             return
-        self._answering, self._clamp = message["seq"], None
-        if message["type"] == "append_entries":
-            self._incoming_entries(peer, message)
+        self.answering(message["seq"])
+        if message["type"] != "append_entries":
+            core.arrivals.incoming(peer, message)
+        elif core.arrivals.busy:
+            self.heartbeat(peer, message)
+            self.answer(peer, reset=False)
         else:
-            self._incoming_snapshot(peer, message)
+            self._incoming_entries(peer, message)
         self._clamp = None
 
     def _incoming_entries(self, peer: str, message: Message) -> None:
@@ -219,54 +207,22 @@ class MessageGuard:
 
     # ----------------------------------------------------------------------------------- snapshots
 
-    def _incoming_snapshot(self, peer: str, message: Message) -> None:
+    def heartbeat(self, peer: str, message: Message) -> None:
+        """To stock this message is a heartbeat that says nothing about what is committed."""
         core = self._core
-        # To stock every chunk is a heartbeat that says nothing about what is committed.
-        heartbeat = {"type": "append_entries", "term": message["term"], "commit_index": core.commit_index}
-        core.deliver(peer, heartbeat)
-        if message["type"] == "snapshot_wait":
-            return
-        whole = self._collect(peer, message)
-        if whole is None:
-            self._answer(peer, reset=self._arriving is None)
-            return
-        self._arriving = None
-        if not self._install(peer, message, heartbeat, whole):
-            self._answer(peer, reset=True)
+        core.deliver(peer, {"type": "append_entries", "term": message["term"], "commit_index": core.commit_index})
 
-    def _collect(self, peer: str, message: Message) -> bytes | None:
-        """The whole file once its last chunk is here; a gap loses what came before it."""
-        source = (peer, message["term"], message["snapshot"])
-        if message["offset"] == 0:
-            self._arriving = _Arriving(*source)
-        arriving = self._arriving
-        if arriving is None or arriving.source != source or arriving.size_bytes != message["offset"]:
-            self._arriving = None
-            return None
-        arriving.add(message["data"])
-        if arriving.size_bytes > MAX_SNAPSHOT_BYTES:
-            self._arriving = None
-            return None
-        return b"".join(arriving.parts) if message["last"] else None
+    def confirm(self, peer: str, message: Message, index: int) -> None:
+        """The leader's snapshot ends at this entry of our log: everything up to there is as the leader has it."""
+        commit = max(self._core.commit_index, index)
+        point = {**self._point(index), "entries": [], "commit_index": commit}
+        self._incoming_entries(peer, {"type": "append_entries", "term": message["term"], **point})
 
-    def _install(self, peer: str, message: Message, heartbeat: Message, data: bytes) -> bool:
-        """Take the snapshot over if it is sound and news; False when the leader should go on otherwise."""
-        core = self._core
-        try:
-            snapshot = snapshots.parse(data)
-        except CorruptData as error:
-            _log.error("the snapshot from %s is unusable: %s", peer, error)
-            return False
-        _, index, term = snapshot.last
-        held = core.journal.entry(index)
-        if held is not None and held[2] == term:  # our log goes that far: keep what we acknowledged beyond
-            point = {**self._point(index), "entries": [], "commit_index": max(core.commit_index, index)}
-            self._incoming_entries(peer, {**heartbeat, **point, "seq": message["seq"]})
-            return True
-        if index <= max(core.commit_index, core.applied_index) or core.snapshots.writing:
-            return False
-        return core.install_snapshot(peer, {**heartbeat, "commit_index": index}, data, snapshot)
+    def answering(self, seq: int) -> None:
+        """What is answered next answers the leader's message of this number."""
+        self._answering, self._clamp = seq, None
 
-    def _answer(self, peer: str, *, reset: bool) -> None:
+    def answer(self, peer: str, *, reset: bool) -> None:
+        """Tell the leader that we live, and, to `reset`, where to go on from."""
         index = self._core.journal.last_index + 1
         self._queue_ack(peer, {"type": "next_node_idx", "next_node_idx": index, "reset": reset, "success": False})

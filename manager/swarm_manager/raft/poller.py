@@ -3,6 +3,7 @@
 import contextlib
 import os
 import selectors
+import time
 from collections.abc import Callable
 
 Callback = Callable[[int], None]
@@ -35,14 +36,18 @@ class Poller:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_write(self._wake_fd, 1)
 
-    def poll(self, timeout_s: float) -> None:
-        """Wait at most so long, then run the callbacks of what is ready."""
-        for key, events in self._selector.select(timeout_s):
+    def poll(self, timeout_s: float) -> float:
+        """Wait at most so long, then run the callbacks of what is ready; the seconds waited."""
+        began = time.monotonic()
+        ready = self._selector.select(timeout_s)
+        waited_s = time.monotonic() - began
+        for key, events in ready:
             if key.fd == self._wake_fd:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(self._wake_fd)
             elif self._is_watched(key):
                 key.data(events)
+        return waited_s
 
     def close(self) -> None:
         """Release the descriptors of the poller itself."""

@@ -1,9 +1,10 @@
 """Proposals: from any thread into the log, and their outcome back.
 
 Theory of operation
-    Callers queue; the Raft thread drains the queue once a tick.  Leader, term and the disk are checked in the
-    very call that appends, so "not leader" always means "not appended".  Each proposal is one log entry, so
-    its index is its own; those of one tick share one message to each follower and one fdatasync.
+    Callers queue; the Raft thread drains the queue once a tick, of large proposals as much as one message holds.
+    Leader, term and the disk are checked in the very call that appends, so "not leader" always means "not
+    appended".  Each proposal is one log entry, so its index is its own; those of one tick share one message to
+    each follower and one fdatasync.
 
     Once appended, a proposal ends in one of three ways: its entry is applied (the result), another entry is
     applied at its index (NotLeader: it is gone for good), or we stop leading or the deadline passes first
@@ -92,28 +93,28 @@ class Proposals:
         core = self._core
         if core.handover.in_progress:
             return
-        appended = 0
+        last, end_bytes = core.journal.last_index, core.journal.bytes_added + core.config.append_batch_bytes
         for _ in range(len(self._queue)):
-            if self._append(self._queue.popleft()):
-                appended += 1
-        if appended:
+            self._append(self._queue.popleft())
+            if core.journal.bytes_added >= end_bytes:  # the rest in the next tick: no tick may take long
+                break
+        if core.journal.last_index > last:
             core.replicate()
 
-    def _append(self, proposal: _Proposal) -> bool:
+    def _append(self, proposal: _Proposal) -> None:
         core = self._core
         with self._lock:
             self._queued_bytes -= len(proposal.payload)
         refusal = self._why_not(proposal)
         if refusal is not None:
             fail(proposal.future, refusal)
-            return False
+            return
         if proposal.future.cancelled():
-            return False
+            return
         index = core.append(regular_command(proposal.payload))
         proposal.payload = b""  # the log holds it now
         self._pending[index] = (core.term, proposal)
         heapq.heappush(self._deadlines, proposal)
-        return True
 
     def _why_not(self, proposal: _Proposal) -> RaftError | None:
         core = self._core

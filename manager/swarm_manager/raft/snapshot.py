@@ -8,7 +8,8 @@ Theory of operation
     `SnapshotStore` stands where PySyncObj has its Serializer (same method names).  Taking the image is a
     reference to something immutable, on the Raft thread; turning it into bytes, writing, fsync and rename
     happen in the `background`.  When that is through, PySyncObj drops the log's head.  A new snapshot waits
-    while one is being sent, else a follower on a slow line would never see the end of any.
+    while one is being sent, and until the follower has taken it over: else the log would begin beyond what it
+    took over, and a follower on a slow line would never see the end of any.
 """
 
 import itertools
@@ -34,11 +35,11 @@ NOT_SERIALIZING, SERIALIZING, SUCCESS, FAILED = 0, 1, 2, 3
 
 
 class StateImage(Protocol):
-    """The part of a state machine that snapshots need (see replica.StateMachine)."""
+    """The part of a state machine that snapshots need (see machine.StateMachine)."""
 
     def snapshot(self) -> object: ...
     def dump(self, image: object) -> Iterator[bytes]: ...
-    def load(self, chunks: bytes | memoryview, index: int) -> None: ...
+    def load(self, image: object, index: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,10 @@ class SnapshotStore:
         self._serial_id = 0
         self._failed = False
         self._outgoing: dict[Any, _Transfer] = {}
+        self._landing: set[Any] = set()  # nodes that have been sent all of it and have not said what came of it
         self._serial = itertools.count(1)
-        self._arrived: Snapshot | None = None
+        self._staged: tuple[Snapshot, object] | None = None
+        self.saving = False
         self.last_index = 0
         self.last_error = ""
 
@@ -131,34 +134,36 @@ class SnapshotStore:
         self.last_index = snapshot.last[1]
         return snapshot
 
-    def stage(self, snapshot: Snapshot) -> None:
-        """The next `deserialize` loads this snapshot."""
-        self._arrived = snapshot
+    def stage(self, snapshot: Snapshot, image: object) -> None:
+        """The next `deserialize` loads this snapshot, whose body is this image."""
+        self._staged = snapshot, image
 
     def deserialize(self) -> tuple[None, Entry, Entry, tuple[()]]:
         """Replace the machine's state by the staged snapshot; in PySyncObj's shape."""
-        snapshot, self._arrived = self._arrived, None
-        if snapshot is None:
+        staged, self._staged = self._staged, None
+        if staged is None:
             raise CorruptData("no snapshot was staged")
-        self._machine.load(snapshot.body, snapshot.last[1])
+        snapshot, image = staged
+        self._machine.load(image, snapshot.last[1])
         return None, snapshot.last, snapshot.previous, ()
 
-    def install(self, data: bytes, snapshot: Snapshot) -> None:
-        """Make a snapshot received from the leader ours, durably; OSError when the disk refuses."""
+    def save(self, data: bytes) -> None:
+        """Make a snapshot received from the leader ours, durably; OSError when the disk refuses.
+
+        In the background, while `saving` is set: no snapshot of our own may be begun then.
+        """
         self._disk.replace(FILE_NAME, [data])
-        self.last_index = snapshot.last[1]
-        self.stage(snapshot)
 
     # --------------------------------------------------------------------------------- taking one
 
     @property
     def busy(self) -> bool:
         """Whether a snapshot is being written or sent, so that a new one should wait."""
-        return self._state != NOT_SERIALIZING or bool(self._outgoing)
+        return self.writing or self.saving or bool(self._outgoing or self._landing)
 
     def serialize(self, data: tuple[Any, Entry, Entry, Any], log_id: int) -> None:
         """Take an image now and write it in the background.  Nothing happens while one is being written."""
-        if self._state != NOT_SERIALIZING or not self._on_start():
+        if self.writing or self.saving or not self._on_start():
             return
         _, last, previous, _ = data
         head = encode_head(last, previous, self._membership_at(last[1]))
@@ -201,20 +206,31 @@ class SnapshotStore:
         chunk, offset, is_last = transfer.next(self._chunk_bytes)
         if is_last:
             self.drop_transfer(node)
+            self._landing.add(node)
         return struct.pack("<QQ", transfer.serial, offset) + chunk, offset == 0, is_last
 
     def setTransmissionData(self, data: object) -> bool:  # noqa: N802 - as above
-        """Whether a received snapshot is staged for PySyncObj to load; the guard collected the chunks."""
-        return data is not None and self._arrived is not None
+        """Whether a received snapshot is staged for PySyncObj to load."""
+        return data is not None and self._staged is not None
 
     def cancelTransmisstion(self, node: object) -> None:  # noqa: N802 - as above, spelt like that
         """Stock calls this for every node it sends nothing to now; we end a transfer with its link only."""
 
     def drop_transfer(self, node: object) -> None:
         """The link to this node is gone, and so is the transfer."""
+        self._landing.discard(node)
         transfer = self._outgoing.pop(node, None)
         if transfer is not None:
             transfer.close()
+
+    def drop_transfers(self) -> None:
+        """We do not lead any more: nobody is sent anything."""
+        for node in [*self._outgoing, *self._landing]:
+            self.drop_transfer(node)
+
+    def landed(self, node: object) -> None:
+        """This node has taken over what it was sent, or refused it."""
+        self._landing.discard(node)
 
     @property
     def writing(self) -> bool:

@@ -42,12 +42,16 @@ class KeyValue:
         for key, index in keys.items():
             yield key.ljust(24) + struct.pack("<Q", index)
 
-    def load(self, chunks: bytes | memoryview, index: int) -> None:
-        (self.applied,) = struct.unpack_from("<Q", chunks)
-        self.keys = {
-            bytes(chunks[at : at + 24]).rstrip(): struct.unpack_from("<Q", chunks, at + 24)[0]
-            for at in range(8, len(chunks), 32)
+    def read(self, data: bytes | memoryview) -> object:
+        (applied,) = struct.unpack_from("<Q", data)
+        keys = {
+            bytes(data[at : at + 24]).rstrip(): struct.unpack_from("<Q", data, at + 24)[0]
+            for at in range(8, len(data), 32)
         }
+        return applied, keys
+
+    def load(self, image: object, index: int) -> None:
+        self.applied, self.keys = image  # type: ignore[misc]
 
 
 class Console:

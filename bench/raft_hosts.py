@@ -1,0 +1,195 @@
+"""Three hosts of a testbed, without engines, and a Raft member (bench.raft_member) on each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swarm_api.identity import ROLE_MANAGER, NodeCredentials, new_key_and_csr, utc_now
+from swarm_manager import pki
+
+from bench.side import BenchError
+from tests.testbed import requirements
+from tests.testbed.cluster import Testbed, in_parallel
+from tests.testbed.host import Host
+from tests.testbed.process import wait_until
+from tests.testbed.switch import Switch
+
+MANAGERS = 3
+CLUSTER_ID = "bench"
+PORT = 2378
+FOLDER = "bench"  # below /var/lib/raftswarm
+SETTLE_S = 60.0
+_PROGRAM = "bench.raft_member"
+KEPT_ITEMS = 1000  # of the machine `keys`: a state of about a megabyte
+
+
+@dataclass(frozen=True)
+class BareHosts:
+    """Hosts that run nothing yet."""
+
+    switch: Switch
+    hosts: list[Host]
+
+
+@contextlib.contextmanager
+def bare_hosts(name: str, count: int = MANAGERS) -> Iterator[BareHosts]:
+    """Fresh hosts; nothing of them is left afterwards."""
+    requirements.add_sbin_to_path()
+    with Testbed(name) as testbed:
+        testbed.down()  # what an interrupted run left
+        testbed.layout.folder.mkdir(parents=True)
+        testbed.switch.up()
+        layout = testbed.layout
+        hosts = [Host(layout, testbed.switch, layout.host_name(number + 1)) for number in range(count)]
+        in_parallel(lambda host: host.power_on(None), hosts)
+        yield BareHosts(testbed.switch, hosts)
+
+
+@dataclass
+class Process:
+    """A running member: requests and answers are lines of JSON."""
+
+    child: subprocess.Popen[str]
+
+    def ask(self, do: str, **arguments: object) -> Any:
+        self.send(do, **arguments)
+        return self.answer()
+
+    def send(self, do: str, **arguments: object) -> None:
+        assert self.child.stdin is not None
+        self.child.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        self.child.stdin.flush()
+
+    def answer(self) -> Any:
+        assert self.child.stdout is not None
+        line = self.child.stdout.readline()
+        if not line:
+            raise BenchError("a Raft member ended: see raft.log in its host's folder")
+        return json.loads(line)
+
+
+@dataclass
+class RaftHosts:
+    """A Raft cluster with a member on each host.  `form` begins anew, with empty disks."""
+
+    hosts: Sequence[Host]
+    name: str = "Raftswarm"
+    _specs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _running: dict[str, Process] = field(default_factory=dict)
+
+    def form(self, machine: str, **settings: object) -> None:
+        """Members with this machine (`keys` or `store`) and these settings of RaftConfig; waits for a leader."""
+        self.stop()
+        ca = pki.create_ca(CLUSTER_ID, utc_now())
+        members = [[_id(host), f"{host.address}:{PORT}"] for host in self.hosts]
+        for host in self.hosts:
+            shutil.rmtree(_folder(host), ignore_errors=True)
+            key, csr = new_key_and_csr()
+            certificate = pki.issue_from_csr(
+                ca, csr, node_id=_id(host), role=ROLE_MANAGER, cluster_id=CLUSTER_ID, now=utc_now()
+            )
+            NodeCredentials(ca.certificate_pem, certificate, key).save(_folder(host) / "node")
+            self._specs[host.name] = {
+                "dir": f"/var/lib/raftswarm/{FOLDER}",
+                "node_id": _id(host),
+                "address": f"{host.address}:{PORT}",
+                "cluster_id": CLUSTER_ID,
+                "members": members,
+                "machine": machine,
+                "kept": KEPT_ITEMS,
+                "settings": settings,
+            }
+        for host in self.hosts:
+            self.start(host)
+        self.leader()
+
+    def start(self, host: Host, **settings: object) -> Process:
+        """Start a member, with other settings if given; returns once it has read its disk."""
+        spec = self._specs[host.name]
+        spec["settings"] = {**spec["settings"], **settings}
+        argv = host.exec_argv([sys.executable, "-m", _PROGRAM, json.dumps(spec)])
+        log = (host.folder / "raft.log").open("ab")
+        child = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=host.environment()
+        )
+        log.close()
+        process = self._running[host.name] = Process(child)
+        if process.answer() != "started":
+            raise BenchError(f"the Raft member on {host.name} did not start")
+        return process
+
+    def on(self, host: Host) -> Process:
+        return self._running[host.name]
+
+    def others(self, host: Host) -> list[Host]:
+        return [other for other in self.hosts if other.name != host.name]
+
+    def leader(self) -> Host:
+        """The leader's host, once all running members answer it."""
+        found: list[Host] = []
+
+        def complete() -> bool:
+            for host in self.hosts:
+                process = self._running.get(host.name)
+                status = process.ask("status") if process is not None else {"ready": False}
+                if status["ready"] and status["responding"] == len(self._running) - 1:
+                    found.append(host)
+            return bool(found)
+
+        wait_until(complete, "a leader that all members answer", SETTLE_S)
+        return found[0]
+
+    def wait_applied(self, host: Host, index: int) -> None:
+        process = self._running[host.name]
+        wait_until(lambda: process.ask("status")["applied"] >= index, f"{host.name} to apply entry {index}", SETTLE_S)
+
+    def kill(self, host: Host) -> None:
+        """kill -9."""
+        for process in host.processes():
+            if _PROGRAM in process.command:
+                os.kill(process.pid, signal.SIGKILL)
+        self.gone(host)
+
+    def gone(self, host: Host) -> None:
+        """Its member was killed: forget it."""
+        process = self._running.pop(host.name)
+        process.child.kill()
+        _close(process)
+
+    def stop(self, host: Host | None = None) -> None:
+        """End this member, or all, in good order."""
+        for name in [host.name] if host is not None else list(self._running):
+            process = self._running.pop(name)
+            assert process.child.stdin is not None
+            process.child.stdin.close()
+            _close(process)
+
+    def wipe(self, host: Host) -> None:
+        """Take everything but the certificate from a stopped member's disk."""
+        shutil.rmtree(_folder(host) / "raft")
+
+
+def _close(process: Process) -> None:
+    process.child.wait(30)
+    for pipe in (process.child.stdin, process.child.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def _id(host: Host) -> str:
+    return f"member-{host.name}"
+
+
+def _folder(host: Host) -> Path:
+    return host.folder / "raftswarm" / FOLDER

@@ -1,0 +1,63 @@
+"""A manager's state of a given size, of real objects: services of a hundred tasks each, spread over many nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from swarm_api.objects_pb2 import NODE, SERVICE, TASK, Node, ObjectKind, Service, Task
+from swarm_api.store_pb2 import Change, ChangeSet
+from swarm_api.types_pb2 import NodeState, TaskState
+from swarm_manager.core.kinds import KINDS, Stored, wrap
+
+NODES = 500
+TASKS_PER_SERVICE = 100
+CHANGE_SET_BYTES = 64 << 10
+
+
+def change_sets(size_bytes: int) -> Iterator[bytes]:
+    """Entries that together hold about so many bytes of objects, each of at most about CHANGE_SET_BYTES."""
+    made, entry_bytes, entry = 0, 0, ChangeSet()
+    for kind, obj in _objects():
+        object_bytes = obj.ByteSize()
+        entry.changes.append(Change(kind=kind, id=obj.id, object=wrap(KINDS[kind], obj)))
+        entry_bytes += object_bytes
+        made += object_bytes
+        if entry_bytes >= CHANGE_SET_BYTES or made >= size_bytes:
+            yield entry.SerializeToString()
+            entry_bytes, entry = 0, ChangeSet()
+        if made >= size_bytes:
+            return
+
+
+def _objects() -> Iterator[tuple[ObjectKind.ValueType, Stored]]:
+    for number in range(NODES):
+        node = Node(id=f"node{number:021d}")
+        node.description.hostname = f"host-{number}"
+        node.status.state = NodeState.READY_STATE
+        yield NODE, node
+    number = 0
+    while True:
+        service = _service(number)
+        yield SERVICE, service
+        for slot in range(1, TASKS_PER_SERVICE + 1):
+            yield TASK, _task(service, number, slot)
+        number += 1
+
+
+def _service(number: int) -> Service:
+    service = Service(id=f"service{number:018d}")
+    service.spec.annotations.name = f"service-{number}"
+    service.spec.replicated.replicas = TASKS_PER_SERVICE
+    container = service.spec.task.container
+    container.image = "registry.example.com/team/application:1.2.3"
+    container.command.extend(["/usr/bin/application", "--serve", "--port=8080"])
+    container.env.extend(f"SETTING_{n}=the value of setting {n}" for n in range(12))
+    return service
+
+
+def _task(service: Service, number: int, slot: int) -> Task:
+    task = Task(id=f"t{number:06d}{slot:018d}", service_id=service.id, slot=slot, spec=service.spec.task)
+    task.node_id = f"node{(number + slot) % NODES:021d}"
+    task.desired_state = TaskState.RUNNING
+    task.status.state = TaskState.RUNNING
+    return task
