@@ -77,10 +77,11 @@ class Testbed:
         """The hosts of a list like `n1,n2`."""
         return [self.host(name) for name in names.split(",") if name]
 
-    def engine_options(self) -> tuple[str, ...]:
-        """The options every engine of this testbed is started with."""
+    def engine_options(self) -> tuple[str, ...] | None:
+        """The options every engine of this testbed is started with; None: its hosts have no engines."""
         with contextlib.suppress(FileNotFoundError):
-            return tuple(json.loads(self.layout.state_file.read_text())["engine_options"])
+            options = json.loads(self.layout.state_file.read_text())["engine_options"]
+            return None if options is None else tuple(options)
         return DEFAULT_OPTIONS
 
     def status(self) -> list[HostStatus]:
@@ -89,16 +90,24 @@ class Testbed:
 
     # -- up and down
 
-    def up(self, count: int, engine_options: Sequence[str] | None = None, images: Sequence[str] = ()) -> list[Host]:
+    def up(
+        self,
+        count: int,
+        engine_options: Sequence[str] | None = None,
+        images: Sequence[str] = (),
+        *,
+        engines: bool = True,
+    ) -> list[Host]:
         """Have hosts n1 to n<count> powered on, their engines answering and having these images. Idempotent.
 
-        `engine_options` replaces DEFAULT_OPTIONS for this testbed from now on.
+        `engine_options` replaces DEFAULT_OPTIONS for this testbed from now on; so does `engines=False`, which spares
+        hosts of managers alone their engines.
         """
         if not 1 <= count <= MAX_HOSTS:
             raise HostUnavailable(f"a testbed of {count} hosts cannot be made: ask for 1 to {MAX_HOSTS}")
         requirements.check()
         with self._locked():
-            self._remember(engine_options)
+            self._remember(self.engine_options() if engine_options is None else engine_options, engines)
             self.switch.up()
             hosts = [Host(self.layout, self.switch, self.layout.host_name(index + 1)) for index in range(count)]
             self._boot(hosts, images)
@@ -140,9 +149,9 @@ class Testbed:
         if names:
             catalogue.load(hosts, names)
 
-    def _remember(self, engine_options: Sequence[str] | None) -> None:
-        options = self.engine_options() if engine_options is None else engine_options
-        self.layout.state_file.write_text(json.dumps({"engine_options": list(options)}) + "\n")
+    def _remember(self, options: Sequence[str] | None, engines: bool) -> None:
+        kept = None if options is None or not engines else list(options)
+        self.layout.state_file.write_text(json.dumps({"engine_options": kept}) + "\n")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -1,0 +1,1 @@
+"""Judging histories: what clients saw, against what one copy of the data could have shown them."""
