@@ -37,7 +37,7 @@ from swarm_manager.api.trust import Trust, TrustSource
 from swarm_manager.config import NodeFile, Settings, raft_address, split_address
 from swarm_manager.credentials import ChangeNotice, CredentialsFile
 from swarm_manager.errors import ManagerError, NotLeaderError, StartError
-from swarm_manager.joining import join
+from swarm_manager.joining import join, seeds
 from swarm_manager.leader.founding import Founding
 from swarm_manager.leader.managers import ManagerKeeper
 from swarm_manager.leader.nodes import NodeMonitor
@@ -147,6 +147,7 @@ class Manager:
                 cluster_id=self._node.cluster_id,
                 members=members,
                 joining=joining,
+                seeds=await asyncio.to_thread(seeds, self._node),
             )
             identity = TlsIdentity(self._credentials.current())
             replica = await asyncio.to_thread(Replica, config, self._store.machine, identity)
