@@ -46,7 +46,7 @@ class NodeIdentity:
             return ""
         role = "manager" if self.node.is_manager else "worker"
         return (
-            f"This node's certificate ended at {end:%Y-%m-%d %H:%M} UTC, while the node was away: get a join token on a "
+            f"This node's certificate ended at {end:%Y-%m-%d %H:%M} UTC, while the node was away: get a token on a "
             f"manager that works ('swarm-cli join-token {role}'), and run 'swarm-cli rejoin --token TOKEN' here"
             f"{self._when_none_works()}."
         )

@@ -64,7 +64,7 @@ class CaRpcs(Desk, CaServicer):
         request: ReissueNodeCertificateRequest,
         context: Any,  # noqa: ARG002 - gRPC's
     ) -> IssueNodeCertificateResponse:
-        """The same for a node that let its certificate end: it has a join token, and proves whose certificate it was."""
+        """The same for a node that let its certificate end: it has a join token, and proves whose it was."""
         cluster = cluster_of(await self._view())
         node_id = _proven_node(request, cluster)
         may_manage = caller().role == JOINER_MANAGER
