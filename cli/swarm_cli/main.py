@@ -22,6 +22,7 @@ ENTRIES = {
     "init": Entry(f"{_COMMANDS}.cluster:init", "Make a cluster with this machine as its first manager.", "Cluster"),
     "join": Entry(f"{_COMMANDS}.cluster:join", "Make this machine a node of a cluster.", "Cluster"),
     "leave": Entry(f"{_COMMANDS}.cluster:leave", "Take this machine out of its cluster.", "Cluster"),
+    "rejoin": Entry(f"{_COMMANDS}.rejoin:rejoin", "Take this machine back into its cluster.", "Cluster"),
     "join-token": Entry(f"{_COMMANDS}.token:join_token", "Print the command that joins a machine.", "Cluster"),
     "info": Entry(f"{_COMMANDS}.info:info", "Show the cluster: its managers, its leader, what runs.", "Cluster"),
     "cluster": Entry(f"{_COMMANDS}.settings:cluster", "Show and change the cluster's settings.", "Cluster"),

@@ -1,13 +1,14 @@
 """Becoming a member of Raft: asking the others to take this manager in."""
 
 import asyncio
+import socket
 
 import grpc
 import structlog
 from swarm_api.raft_pb2 import RaftJoinRequest, RaftJoinResponse
 
 from swarm_manager.api.peers import PeerChannels
-from swarm_manager.config import NodeFile, Settings, raft_address
+from swarm_manager.config import NodeFile, Settings, raft_address, split_address
 from swarm_manager.errors import StartError
 from swarm_manager.members_file import save_members
 from swarm_manager.raft.config import Member
@@ -16,6 +17,24 @@ _log = structlog.get_logger("joining")
 _JOIN = "/swarm.v1.RaftMembership/Join"
 _ATTEMPT_S = 12.0
 _PAUSE_S = (0.2, 5.0)  # between rounds over all managers: first and longest
+
+
+def seeds(node: NodeFile) -> tuple[str, ...]:
+    """Where node.json says that managers are, as Raft addresses; when they moved, it may know better than the log."""
+    return tuple(
+        found for address in node.managers if address != node.advertise_address if (found := _resolved(address))
+    )
+
+
+def _resolved(address: str) -> str:
+    host, port = split_address(address, "a manager's address in node.json")
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        _log.warning("a manager's name is not known", manager=address, why=str(error))
+        return ""
+    shown = f"[{place[0]}]" if family == socket.AF_INET6 else place[0]
+    return raft_address(f"{shown}:{port}")
 
 
 async def join(settings: Settings, node: NodeFile, peers: PeerChannels) -> tuple[Member, ...]:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -17,7 +17,7 @@ import structlog
 from swarm_api.ca_pb2_grpc import add_CaServicer_to_server
 from swarm_api.control_pb2_grpc import add_ControlServicer_to_server
 from swarm_api.dispatcher_pb2_grpc import add_DispatcherServicer_to_server
-from swarm_api.identity import ROLE_MANAGER, CertificateError, NodeCredentials
+from swarm_api.identity import ROLE_MANAGER, CertificateError, NodeCredentials, utc_now
 from swarm_api.objects_pb2 import Cluster, Node
 from swarm_api.raft_pb2_grpc import add_RaftMembershipServicer_to_server
 
@@ -37,7 +37,7 @@ from swarm_manager.api.trust import Trust, TrustSource
 from swarm_manager.config import NodeFile, Settings, raft_address, split_address
 from swarm_manager.credentials import ChangeNotice, CredentialsFile
 from swarm_manager.errors import ManagerError, NotLeaderError, StartError
-from swarm_manager.joining import join
+from swarm_manager.joining import join, seeds
 from swarm_manager.leader.founding import Founding
 from swarm_manager.leader.managers import ManagerKeeper
 from swarm_manager.leader.nodes import NodeMonitor
@@ -62,6 +62,8 @@ _SERVER_OPTIONS = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.max_ping_strikes", 0),
 )
+_AGE = (3600.0, 0.05)  # of a connection: at most, and as a share of our certificate's life
+_AGE_GRACE = (30.0, 0.1)  # for calls under way, and streams
 _LOOK_S = 1.0
 _HAND_OVER_S = 3.0
 _GRACE_S = 0.3
@@ -147,6 +149,7 @@ class Manager:
                 cluster_id=self._node.cluster_id,
                 members=members,
                 joining=joining,
+                seeds=await asyncio.to_thread(seeds, self._node),
             )
             identity = TlsIdentity(self._credentials.current())
             replica = await asyncio.to_thread(Replica, config, self._store.machine, identity)
@@ -159,7 +162,8 @@ class Manager:
 
     async def _start_servers(self) -> None:
         trust = TrustSource(lambda: self._store.snapshot.cluster, self._credentials.current().ca_pem)
-        outside = self._server(Authenticator(trust, StateReader(self._store)))
+        authenticate = Authenticator(trust, StateReader(self._store))
+        outside = self._server(authenticate, _connection_age(self._credentials.current()))
         credentials = grpc.dynamic_ssl_server_credentials(
             _tls(self._credentials.current(), trust.current()),
             _TlsFetcher(self._credentials, trust),  # type: ignore[arg-type]  # None, for no change, is allowed
@@ -170,9 +174,9 @@ class Manager:
         inside = self._server(local_admin)
         await self._bind_socket(inside)
 
-    def _server(self, authenticate: Authenticate) -> grpc.aio.Server:
+    def _server(self, authenticate: Authenticate, options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Server:
         gate = Gate(authenticate, read_rules(), Forwarder(self._leadership, self._peers))
-        server = grpc.aio.server(interceptors=[gate], options=_SERVER_OPTIONS)
+        server = grpc.aio.server(interceptors=[gate], options=(*_SERVER_OPTIONS, *options))
         add_ControlServicer_to_server(ControlRpcs(self._store), server)
         dispatcher = DispatcherRpcs(self._store, self._leadership, self._sessions, self._reports)
         add_DispatcherServicer_to_server(dispatcher, server)
@@ -279,6 +283,19 @@ class _TlsFetcher:
             return None
         self._last = now
         return _tls(*now)
+
+
+def _connection_age(own: NodeCredentials) -> tuple[tuple[str, int], ...]:
+    """How long a connection may live: certificates are shown at its beginning, and new ones are to be seen in time.
+
+    Then the client is told to open another one; calls under way may end on the old one.
+    """
+    life_s = (own.identity().not_after - utc_now()).total_seconds()
+    age_s, grace_s = (max(1.0, min(limit_s, life_s * share)) for limit_s, share in (_AGE, _AGE_GRACE))
+    return (
+        ("grpc.max_connection_age_ms", int(age_s * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(grace_s * 1000)),
+    )
 
 
 def _tls(own: NodeCredentials, trust: Trust) -> grpc.ServerCertificateConfiguration:

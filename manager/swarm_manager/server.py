@@ -1,4 +1,4 @@
-"""The command `swarm-manager`: `init` makes a new cluster, `run` serves."""
+"""The command `swarm-manager`: `init` makes a new cluster, `run` serves, `reissue` mends an ended certificate."""
 
 import argparse
 import asyncio
@@ -19,6 +19,8 @@ One of the cluster's redundant masters. Usually swarm-worker, the node's daemon,
 
   swarm-manager init --advertise-address 10.0.0.1:2377   make a new cluster; prints its ids and join tokens
   swarm-manager run                                      serve its API on 2377 and Raft on 2378
+  swarm-manager reissue                                  while it does not run: a new certificate from its own data;
+                                                         'swarm-cli rejoin --from-own-data' does this and the rest
 """
 _EXIT_FAILED = 1
 
@@ -47,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_init(commands)
     _add_run(commands)
+    reissue = commands.add_parser("reissue", help="make this manager a new certificate, when all managers' have ended")
+    _add_common(reissue)
+    reissue.set_defaults(act=_reissue)
     return parser
 
 
@@ -110,6 +115,14 @@ def _init(settings: Settings, flags: dict[str, Any]) -> int:
         **flags, listen_address=settings.listen_address, address_pools=tuple(pools or defaults.ADDRESS_POOLS)
     )
     print(json.dumps(asdict(create_cluster(settings, wanted))))  # noqa: T201 - this is the command's answer
+    return 0
+
+
+def _reissue(settings: Settings, flags: dict[str, Any]) -> int:
+    del flags
+    from swarm_manager.reissue import reissue
+
+    print(f"The certificate is valid until {reissue(settings).identity().not_after:%Y-%m-%d %H:%M} UTC.")  # noqa: T201 - as above
     return 0
 
 

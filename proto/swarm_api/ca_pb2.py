@@ -27,7 +27,7 @@ from swarm_api import dispatcher_pb2 as swarm__api_dot_dispatcher__pb2
 from swarm_api import types_pb2 as swarm__api_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12swarm_api/ca.proto\x12\x08swarm.v1\x1a\x14swarm_api/auth.proto\x1a\x1aswarm_api/dispatcher.proto\x1a\x15swarm_api/types.proto\"\x86\x01\n\x1bIssueNodeCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\x12\x30\n\x0c\x61vailability\x18\x02 \x01(\x0e\x32\x1a.swarm.v1.NodeAvailability\x12\x10\n\x08hostname\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\".\n\x1bRenewNodeCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\"\xb7\x01\n\x1cIssueNodeCertificateResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.swarm.v1.NodeRole\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63\x61_pem\x18\x05 \x01(\x0c\x12\'\n\x08managers\x18\x06 \x03(\x0b\x32\x15.swarm.v1.ManagerPeer\"=\n\x1cIssueAdminCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\"q\n\x1dIssueAdminCertificateResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63\x61_pem\x18\x02 \x01(\x0c\x12\'\n\x08managers\x18\x03 \x03(\x0b\x32\x15.swarm.v1.ManagerPeer2\x92\x03\n\x02\x43\x61\x12\x8b\x01\n\x14IssueNodeCertificate\x12%.swarm.v1.IssueNodeCertificateRequest\x1a&.swarm.v1.IssueNodeCertificateResponse\"$\xa2\xbb\x18\x1cjoiner-worker,joiner-manager\xa8\xbb\x18\x01\x12}\n\x14RenewNodeCertificate\x12%.swarm.v1.RenewNodeCertificateRequest\x1a&.swarm.v1.IssueNodeCertificateResponse\"\x16\xa2\xbb\x18\x0eworker,manager\xa8\xbb\x18\x01\x12\x7f\n\x15IssueAdminCertificate\x12&.swarm.v1.IssueAdminCertificateRequest\x1a\'.swarm.v1.IssueAdminCertificateResponse\"\x15\xa2\xbb\x18\radmin,manager\xa8\xbb\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12swarm_api/ca.proto\x12\x08swarm.v1\x1a\x14swarm_api/auth.proto\x1a\x1aswarm_api/dispatcher.proto\x1a\x15swarm_api/types.proto\"\x86\x01\n\x1bIssueNodeCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\x12\x30\n\x0c\x61vailability\x18\x02 \x01(\x0e\x32\x1a.swarm.v1.NodeAvailability\x12\x10\n\x08hostname\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\".\n\x1bRenewNodeCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\"`\n\x1dReissueNodeCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\x12\x1b\n\x13old_certificate_pem\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\xb7\x01\n\x1cIssueNodeCertificateResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.swarm.v1.NodeRole\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63\x61_pem\x18\x05 \x01(\x0c\x12\'\n\x08managers\x18\x06 \x03(\x0b\x32\x15.swarm.v1.ManagerPeer\"=\n\x1cIssueAdminCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\"q\n\x1dIssueAdminCertificateResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63\x61_pem\x18\x02 \x01(\x0c\x12\'\n\x08managers\x18\x03 \x03(\x0b\x32\x15.swarm.v1.ManagerPeer2\xa4\x04\n\x02\x43\x61\x12\x8b\x01\n\x14IssueNodeCertificate\x12%.swarm.v1.IssueNodeCertificateRequest\x1a&.swarm.v1.IssueNodeCertificateResponse\"$\xa2\xbb\x18\x1cjoiner-worker,joiner-manager\xa8\xbb\x18\x01\x12}\n\x14RenewNodeCertificate\x12%.swarm.v1.RenewNodeCertificateRequest\x1a&.swarm.v1.IssueNodeCertificateResponse\"\x16\xa2\xbb\x18\x0eworker,manager\xa8\xbb\x18\x01\x12\x8f\x01\n\x16ReissueNodeCertificate\x12\'.swarm.v1.ReissueNodeCertificateRequest\x1a&.swarm.v1.IssueNodeCertificateResponse\"$\xa2\xbb\x18\x1cjoiner-worker,joiner-manager\xa8\xbb\x18\x01\x12\x7f\n\x15IssueAdminCertificate\x12&.swarm.v1.IssueAdminCertificateRequest\x1a\'.swarm.v1.IssueAdminCertificateResponse\"\x15\xa2\xbb\x18\radmin,manager\xa8\xbb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,18 +38,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CA'].methods_by_name['IssueNodeCertificate']._serialized_options = b'\242\273\030\034joiner-worker,joiner-manager\250\273\030\001'
   _globals['_CA'].methods_by_name['RenewNodeCertificate']._loaded_options = None
   _globals['_CA'].methods_by_name['RenewNodeCertificate']._serialized_options = b'\242\273\030\016worker,manager\250\273\030\001'
+  _globals['_CA'].methods_by_name['ReissueNodeCertificate']._loaded_options = None
+  _globals['_CA'].methods_by_name['ReissueNodeCertificate']._serialized_options = b'\242\273\030\034joiner-worker,joiner-manager\250\273\030\001'
   _globals['_CA'].methods_by_name['IssueAdminCertificate']._loaded_options = None
   _globals['_CA'].methods_by_name['IssueAdminCertificate']._serialized_options = b'\242\273\030\radmin,manager\250\273\030\001'
   _globals['_ISSUENODECERTIFICATEREQUEST']._serialized_start=106
   _globals['_ISSUENODECERTIFICATEREQUEST']._serialized_end=240
   _globals['_RENEWNODECERTIFICATEREQUEST']._serialized_start=242
   _globals['_RENEWNODECERTIFICATEREQUEST']._serialized_end=288
-  _globals['_ISSUENODECERTIFICATERESPONSE']._serialized_start=291
-  _globals['_ISSUENODECERTIFICATERESPONSE']._serialized_end=474
-  _globals['_ISSUEADMINCERTIFICATEREQUEST']._serialized_start=476
-  _globals['_ISSUEADMINCERTIFICATEREQUEST']._serialized_end=537
-  _globals['_ISSUEADMINCERTIFICATERESPONSE']._serialized_start=539
-  _globals['_ISSUEADMINCERTIFICATERESPONSE']._serialized_end=652
-  _globals['_CA']._serialized_start=655
-  _globals['_CA']._serialized_end=1057
+  _globals['_REISSUENODECERTIFICATEREQUEST']._serialized_start=290
+  _globals['_REISSUENODECERTIFICATEREQUEST']._serialized_end=386
+  _globals['_ISSUENODECERTIFICATERESPONSE']._serialized_start=389
+  _globals['_ISSUENODECERTIFICATERESPONSE']._serialized_end=572
+  _globals['_ISSUEADMINCERTIFICATEREQUEST']._serialized_start=574
+  _globals['_ISSUEADMINCERTIFICATEREQUEST']._serialized_end=635
+  _globals['_ISSUEADMINCERTIFICATERESPONSE']._serialized_start=637
+  _globals['_ISSUEADMINCERTIFICATERESPONSE']._serialized_end=750
+  _globals['_CA']._serialized_start=753
+  _globals['_CA']._serialized_end=1301
 # @@protoc_insertion_point(module_scope)

@@ -68,6 +68,32 @@ class RenewNodeCertificateRequest(_message.Message):
 Global___RenewNodeCertificateRequest: _TypeAlias = RenewNodeCertificateRequest  # noqa: Y015
 
 @_typing.final
+class ReissueNodeCertificateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CSR_PEM_FIELD_NUMBER: _builtins.int
+    OLD_CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    csr_pem: _builtins.bytes
+    old_certificate_pem: _builtins.bytes
+    signature: _builtins.bytes
+    """with the old certificate's key; see reissue.py"""
+    def __init__(
+        self,
+        *,
+        csr_pem: _builtins.bytes = ...,
+        old_certificate_pem: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr_pem", b"csr_pem", "old_certificate_pem", b"old_certificate_pem", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReissueNodeCertificateRequest: _TypeAlias = ReissueNodeCertificateRequest  # noqa: Y015
+
+@_typing.final
 class IssueNodeCertificateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -44,6 +44,11 @@ class CaStub:
                 request_serializer=swarm__api_dot_ca__pb2.RenewNodeCertificateRequest.SerializeToString,
                 response_deserializer=swarm__api_dot_ca__pb2.IssueNodeCertificateResponse.FromString,
                 _registered_method=True)
+        self.ReissueNodeCertificate = channel.unary_unary(
+                '/swarm.v1.Ca/ReissueNodeCertificate',
+                request_serializer=swarm__api_dot_ca__pb2.ReissueNodeCertificateRequest.SerializeToString,
+                response_deserializer=swarm__api_dot_ca__pb2.IssueNodeCertificateResponse.FromString,
+                _registered_method=True)
         self.IssueAdminCertificate = channel.unary_unary(
                 '/swarm.v1.Ca/IssueAdminCertificate',
                 request_serializer=swarm__api_dot_ca__pb2.IssueAdminCertificateRequest.SerializeToString,
@@ -68,6 +73,14 @@ class CaServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReissueNodeCertificate(self, request, context):
+        """A node whose certificate has ended gets a fresh one. The join token says that it may ask, and authenticates the cluster to it;
+        the old certificate and a signature with its key say which node it is. Its role is the one its spec wants; a manager needs the manager's token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def IssueAdminCertificate(self, request, context):
         """A person's certificate for swarm-cli on a machine that is no node.
         """
@@ -86,6 +99,11 @@ def add_CaServicer_to_server(servicer, server):
             'RenewNodeCertificate': grpc.unary_unary_rpc_method_handler(
                     servicer.RenewNodeCertificate,
                     request_deserializer=swarm__api_dot_ca__pb2.RenewNodeCertificateRequest.FromString,
+                    response_serializer=swarm__api_dot_ca__pb2.IssueNodeCertificateResponse.SerializeToString,
+            ),
+            'ReissueNodeCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReissueNodeCertificate,
+                    request_deserializer=swarm__api_dot_ca__pb2.ReissueNodeCertificateRequest.FromString,
                     response_serializer=swarm__api_dot_ca__pb2.IssueNodeCertificateResponse.SerializeToString,
             ),
             'IssueAdminCertificate': grpc.unary_unary_rpc_method_handler(
@@ -147,6 +165,33 @@ class Ca:
             target,
             '/swarm.v1.Ca/RenewNodeCertificate',
             swarm__api_dot_ca__pb2.RenewNodeCertificateRequest.SerializeToString,
+            swarm__api_dot_ca__pb2.IssueNodeCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReissueNodeCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Ca/ReissueNodeCertificate',
+            swarm__api_dot_ca__pb2.ReissueNodeCertificateRequest.SerializeToString,
             swarm__api_dot_ca__pb2.IssueNodeCertificateResponse.FromString,
             options,
             channel_credentials,

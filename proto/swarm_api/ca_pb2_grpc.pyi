@@ -35,6 +35,10 @@ class CaStub:
     """A joiner, authenticated by a key derived from its join token, becomes a node with the token's role."""
     RenewNodeCertificate: _grpc.UnaryUnaryMultiCallable[_ca_pb2.RenewNodeCertificateRequest, _ca_pb2.IssueNodeCertificateResponse]
     """A node gets a fresh certificate with the role its spec wants now."""
+    ReissueNodeCertificate: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ReissueNodeCertificateRequest, _ca_pb2.IssueNodeCertificateResponse]
+    """A node whose certificate has ended gets a fresh one. The join token says that it may ask, and authenticates the cluster to it;
+    the old certificate and a signature with its key say which node it is. Its role is the one its spec wants; a manager needs the manager's token.
+    """
     IssueAdminCertificate: _grpc.UnaryUnaryMultiCallable[_ca_pb2.IssueAdminCertificateRequest, _ca_pb2.IssueAdminCertificateResponse]
     """A person's certificate for swarm-cli on a machine that is no node."""
 
@@ -45,6 +49,10 @@ class CaAsyncStub(CaStub):
     """A joiner, authenticated by a key derived from its join token, becomes a node with the token's role."""
     RenewNodeCertificate: _aio.UnaryUnaryMultiCallable[_ca_pb2.RenewNodeCertificateRequest, _ca_pb2.IssueNodeCertificateResponse]  # type: ignore[assignment]
     """A node gets a fresh certificate with the role its spec wants now."""
+    ReissueNodeCertificate: _aio.UnaryUnaryMultiCallable[_ca_pb2.ReissueNodeCertificateRequest, _ca_pb2.IssueNodeCertificateResponse]  # type: ignore[assignment]
+    """A node whose certificate has ended gets a fresh one. The join token says that it may ask, and authenticates the cluster to it;
+    the old certificate and a signature with its key say which node it is. Its role is the one its spec wants; a manager needs the manager's token.
+    """
     IssueAdminCertificate: _aio.UnaryUnaryMultiCallable[_ca_pb2.IssueAdminCertificateRequest, _ca_pb2.IssueAdminCertificateResponse]  # type: ignore[assignment]
     """A person's certificate for swarm-cli on a machine that is no node."""
 
@@ -64,6 +72,16 @@ class CaServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ca_pb2.IssueNodeCertificateResponse, _abc.Awaitable[_ca_pb2.IssueNodeCertificateResponse]]:
         """A node gets a fresh certificate with the role its spec wants now."""
+
+    @_abc_1.abstractmethod
+    def ReissueNodeCertificate(
+        self,
+        request: _ca_pb2.ReissueNodeCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ca_pb2.IssueNodeCertificateResponse, _abc.Awaitable[_ca_pb2.IssueNodeCertificateResponse]]:
+        """A node whose certificate has ended gets a fresh one. The join token says that it may ask, and authenticates the cluster to it;
+        the old certificate and a signature with its key say which node it is. Its role is the one its spec wants; a manager needs the manager's token.
+        """
 
     @_abc_1.abstractmethod
     def IssueAdminCertificate(

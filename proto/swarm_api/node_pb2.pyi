@@ -6,6 +6,7 @@ The local face of a node's daemon (swarm-worker), on a unix socket that only roo
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from swarm_api import types_pb2 as _types_pb2
 import builtins as _builtins
@@ -181,6 +182,78 @@ class LeaveResponse(_message.Message):
 Global___LeaveResponse: _TypeAlias = LeaveResponse  # noqa: Y015
 
 @_typing.final
+class RejoinRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REMOTE_ADDRESSES_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    ADVERTISE_ADDRESS_FIELD_NUMBER: _builtins.int
+    LISTEN_ADDRESS_FIELD_NUMBER: _builtins.int
+    FROM_OWN_DATA_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """a join token; needed where this node's certificate has ended"""
+    advertise_address: _builtins.str
+    """host:port; empty: as before"""
+    listen_address: _builtins.str
+    """host:port; empty: as before"""
+    from_own_data: _builtins.bool
+    """on a manager: the new certificate is made here, with the CA's key in its own Raft data"""
+    @_builtins.property
+    def remote_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """managers' API addresses; empty: those this node knows"""
+
+    def __init__(
+        self,
+        *,
+        remote_addresses: _abc.Iterable[_builtins.str] | None = ...,
+        token: _builtins.str = ...,
+        advertise_address: _builtins.str = ...,
+        listen_address: _builtins.str = ...,
+        from_own_data: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise_address", b"advertise_address", "from_own_data", b"from_own_data", "listen_address", b"listen_address", "remote_addresses", b"remote_addresses", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RejoinRequest: _TypeAlias = RejoinRequest  # noqa: Y015
+
+@_typing.final
+class RejoinResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
+    WAITING_FOR_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_ENDS_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    role: _types_pb2.NodeRole.ValueType
+    connected: _builtins.bool
+    """has a session with the leader again"""
+    waiting_for: _builtins.str
+    """when it has not: what the managers say"""
+    @_builtins.property
+    def certificate_ends(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        role: _types_pb2.NodeRole.ValueType = ...,
+        connected: _builtins.bool = ...,
+        waiting_for: _builtins.str = ...,
+        certificate_ends: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_ends", b"certificate_ends"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_ends", b"certificate_ends", "connected", b"connected", "node_id", b"node_id", "role", b"role", "waiting_for", b"waiting_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RejoinResponse: _TypeAlias = RejoinResponse  # noqa: Y015
+
+@_typing.final
 class StatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -209,6 +282,7 @@ class StatusResponse(_message.Message):
     MANAGERS_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_ENDS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """empty: not part of a cluster"""
     cluster_id: _builtins.str
@@ -223,6 +297,8 @@ class StatusResponse(_message.Message):
     last_error: _builtins.str
     @_builtins.property
     def managers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def certificate_ends(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -236,10 +312,11 @@ class StatusResponse(_message.Message):
         managers: _abc.Iterable[_builtins.str] | None = ...,
         tasks: _builtins.int = ...,
         last_error: _builtins.str = ...,
+        certificate_ends: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_ends", b"certificate_ends"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "connected", b"connected", "engine_error", b"engine_error", "last_error", b"last_error", "leader_address", b"leader_address", "manager_state", b"manager_state", "managers", b"managers", "node_id", b"node_id", "role", b"role", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_ends", b"certificate_ends", "cluster_id", b"cluster_id", "connected", b"connected", "engine_error", b"engine_error", "last_error", b"last_error", "leader_address", b"leader_address", "manager_state", b"manager_state", "managers", b"managers", "node_id", b"node_id", "role", b"role", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -49,6 +49,11 @@ class NodeControlStub:
                 request_serializer=swarm__api_dot_node__pb2.LeaveRequest.SerializeToString,
                 response_deserializer=swarm__api_dot_node__pb2.LeaveResponse.FromString,
                 _registered_method=True)
+        self.Rejoin = channel.unary_unary(
+                '/swarm.v1.NodeControl/Rejoin',
+                request_serializer=swarm__api_dot_node__pb2.RejoinRequest.SerializeToString,
+                response_deserializer=swarm__api_dot_node__pb2.RejoinResponse.FromString,
+                _registered_method=True)
         self.Status = channel.unary_unary(
                 '/swarm.v1.NodeControl/Status',
                 request_serializer=swarm__api_dot_node__pb2.StatusRequest.SerializeToString,
@@ -79,6 +84,14 @@ class NodeControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Rejoin(self, request, context):
+        """Takes this node back into its cluster, as the node it is: at other managers' addresses, at another address of its own, or with a
+        new certificate where the old one has ended. Refused as a whole, or done: the daemon's work and its manager start anew, containers run on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Status(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -102,6 +115,11 @@ def add_NodeControlServicer_to_server(servicer, server):
                     servicer.Leave,
                     request_deserializer=swarm__api_dot_node__pb2.LeaveRequest.FromString,
                     response_serializer=swarm__api_dot_node__pb2.LeaveResponse.SerializeToString,
+            ),
+            'Rejoin': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rejoin,
+                    request_deserializer=swarm__api_dot_node__pb2.RejoinRequest.FromString,
+                    response_serializer=swarm__api_dot_node__pb2.RejoinResponse.SerializeToString,
             ),
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
@@ -190,6 +208,33 @@ class NodeControl:
             '/swarm.v1.NodeControl/Leave',
             swarm__api_dot_node__pb2.LeaveRequest.SerializeToString,
             swarm__api_dot_node__pb2.LeaveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rejoin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.NodeControl/Rejoin',
+            swarm__api_dot_node__pb2.RejoinRequest.SerializeToString,
+            swarm__api_dot_node__pb2.RejoinResponse.FromString,
             options,
             channel_credentials,
             insecure,

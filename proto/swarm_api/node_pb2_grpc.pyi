@@ -36,6 +36,10 @@ class NodeControlStub:
     Join: _grpc.UnaryUnaryMultiCallable[_node_pb2.JoinRequest, _node_pb2.JoinResponse]
     Leave: _grpc.UnaryUnaryMultiCallable[_node_pb2.LeaveRequest, _node_pb2.LeaveResponse]
     """Stops this node's containers and manager, removes its identity. Without force, refused where it would cost the quorum."""
+    Rejoin: _grpc.UnaryUnaryMultiCallable[_node_pb2.RejoinRequest, _node_pb2.RejoinResponse]
+    """Takes this node back into its cluster, as the node it is: at other managers' addresses, at another address of its own, or with a
+    new certificate where the old one has ended. Refused as a whole, or done: the daemon's work and its manager start anew, containers run on.
+    """
     Status: _grpc.UnaryUnaryMultiCallable[_node_pb2.StatusRequest, _node_pb2.StatusResponse]
 
 @_typing.type_check_only
@@ -46,6 +50,10 @@ class NodeControlAsyncStub(NodeControlStub):
     Join: _aio.UnaryUnaryMultiCallable[_node_pb2.JoinRequest, _node_pb2.JoinResponse]  # type: ignore[assignment]
     Leave: _aio.UnaryUnaryMultiCallable[_node_pb2.LeaveRequest, _node_pb2.LeaveResponse]  # type: ignore[assignment]
     """Stops this node's containers and manager, removes its identity. Without force, refused where it would cost the quorum."""
+    Rejoin: _aio.UnaryUnaryMultiCallable[_node_pb2.RejoinRequest, _node_pb2.RejoinResponse]  # type: ignore[assignment]
+    """Takes this node back into its cluster, as the node it is: at other managers' addresses, at another address of its own, or with a
+    new certificate where the old one has ended. Refused as a whole, or done: the daemon's work and its manager start anew, containers run on.
+    """
     Status: _aio.UnaryUnaryMultiCallable[_node_pb2.StatusRequest, _node_pb2.StatusResponse]  # type: ignore[assignment]
 
 class NodeControlServicer(metaclass=_abc_1.ABCMeta):
@@ -71,6 +79,16 @@ class NodeControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.LeaveResponse, _abc.Awaitable[_node_pb2.LeaveResponse]]:
         """Stops this node's containers and manager, removes its identity. Without force, refused where it would cost the quorum."""
+
+    @_abc_1.abstractmethod
+    def Rejoin(
+        self,
+        request: _node_pb2.RejoinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.RejoinResponse, _abc.Awaitable[_node_pb2.RejoinResponse]]:
+        """Takes this node back into its cluster, as the node it is: at other managers' addresses, at another address of its own, or with a
+        new certificate where the old one has ended. Refused as a whole, or done: the daemon's work and its manager start anew, containers run on.
+        """
 
     @_abc_1.abstractmethod
     def Status(

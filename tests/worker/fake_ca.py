@@ -11,6 +11,7 @@ from swarm_api.ca_pb2 import (
     IssueAdminCertificateResponse,
     IssueNodeCertificateRequest,
     IssueNodeCertificateResponse,
+    ReissueNodeCertificateRequest,
     RenewNodeCertificateRequest,
 )
 from swarm_api.ca_pb2_grpc import CaServicer, add_CaServicer_to_server
@@ -26,6 +27,7 @@ from swarm_api.identity import (
     new_key_and_csr,
     utc_now,
 )
+from swarm_api.reissue import proven_identity
 from swarm_api.types_pb2 import NodeRole
 from swarm_manager import pki
 
@@ -48,13 +50,14 @@ class FakeCa(CaServicer):
     def token(self, joiner_role: str = JOINER_WORKER) -> str:
         return str(make_token(self.ca.certificate_pem, self.secrets[joiner_role]))
 
-    def credentials(self, node_id: str, role: str) -> NodeCredentials:
+    def credentials(self, node_id: str, role: str, age: timedelta = timedelta(0)) -> NodeCredentials:
         key_pem, csr_pem = new_key_and_csr()
-        return NodeCredentials(self.ca.certificate_pem, self._sign(csr_pem, node_id, role), key_pem)
+        return NodeCredentials(self.ca.certificate_pem, self._sign(csr_pem, node_id, role, age), key_pem)
 
-    def _sign(self, csr_pem: bytes, node_id: str, role: str) -> bytes:
+    def _sign(self, csr_pem: bytes, node_id: str, role: str, age: timedelta = timedelta(0)) -> bytes:
+        now = utc_now() - age
         return pki.issue_from_csr(
-            self.ca, csr_pem, node_id=node_id, role=role, cluster_id=CLUSTER, now=utc_now(), validity=self.validity
+            self.ca, csr_pem, node_id=node_id, role=role, cluster_id=CLUSTER, now=now, validity=self.validity
         )
 
     async def IssueNodeCertificate(  # noqa: N802
@@ -76,6 +79,13 @@ class FakeCa(CaServicer):
         self.renewals += 1
         leaf = context.auth_context()["x509_pem_cert"][0]
         return self._answer(identify(leaf, self.ca.certificate_pem).node_id, self.wanted_role, request.csr_pem)
+
+    async def ReissueNodeCertificate(  # noqa: N802
+        self, request: ReissueNodeCertificateRequest, context: Any
+    ) -> IssueNodeCertificateResponse:
+        ca_pem = self.ca.certificate_pem
+        who = proven_identity(request.old_certificate_pem, request.csr_pem, request.signature, ca_pem)
+        return self._answer(who.node_id, self.wanted_role, request.csr_pem)
 
     async def IssueAdminCertificate(  # noqa: N802
         self, request: IssueAdminCertificateRequest, context: Any

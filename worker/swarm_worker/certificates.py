@@ -56,7 +56,7 @@ class Certificates:
             try:
                 await self._renew()
             except RenewalError as error:
-                log.warning("the certificate could not be renewed", reason=str(error), retry_in_s=pause_s)
+                self._complain(error, pause_s)
             else:
                 self._renewed()
                 if self._wanted_role == self._identity.node.role:
@@ -64,6 +64,14 @@ class Certificates:
                     continue
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, RETRY_S[1])
+
+    def _complain(self, error: RenewalError, retry_in_s: float) -> None:
+        ended = self._identity.expiry_error()
+        if ended:
+            log.error(ended)  # noqa: TRY400 - no traceback for people
+            return
+        ends = f"{self._identity.certificate_ends:%Y-%m-%d %H:%M} UTC"
+        log.warning("the certificate could not be renewed", reason=str(error), ends=ends, retry_in_s=retry_in_s)
 
     async def _until_due(self) -> None:
         """Wait until it is time, or another role is wanted."""

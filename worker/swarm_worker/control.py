@@ -14,6 +14,8 @@ from swarm_api.node_pb2 import (
     JoinResponse,
     LeaveRequest,
     LeaveResponse,
+    RejoinRequest,
+    RejoinResponse,
     StatusRequest,
     StatusResponse,
 )
@@ -33,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 class NodeControl(NodeControlServicer):
-    """Init, Join, Leave, Status."""
+    """Init, Join, Leave, Rejoin, Status."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -62,6 +64,14 @@ class NodeControl(NodeControlServicer):
             await _refuse(context, error)
             raise
         return LeaveResponse()
+
+    async def Rejoin(self, request: RejoinRequest, context: Any) -> RejoinResponse:  # noqa: N802 - gRPC's
+        """See node.proto."""
+        try:
+            return await self._node.rejoin(request)
+        except (WorkerError, OSError) as error:
+            await _refuse(context, error)
+            raise
 
     async def Status(self, request: StatusRequest, context: Any) -> StatusResponse:  # noqa: N802, ARG002 - gRPC's
         """See node.proto."""

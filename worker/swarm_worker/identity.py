@@ -1,6 +1,7 @@
 """Who this node is at the moment: its files and its certificate, changed together."""
 
 from dataclasses import replace
+from datetime import datetime
 
 from swarm_api.identity import ROLE_MANAGER, ROLE_WORKER, CertificateError, NodeCredentials, utc_now
 from swarm_api.types_pb2 import NodeRole
@@ -33,15 +34,25 @@ class NodeIdentity:
             ) from error
         return NodeIdentity(store, replace(node, role=role), credentials)
 
+    @property
+    def certificate_ends(self) -> datetime:
+        """When this node's certificate ends, or ended."""
+        return self.credentials.identity().not_after
+
     def expiry_error(self) -> str:
         """Why this node cannot come back by itself, when its certificate ended while it was away; else empty."""
-        end = self.credentials.identity().not_after
+        end = self.certificate_ends
         if utc_now() < end:
             return ""
+        role = "manager" if self.node.is_manager else "worker"
         return (
-            f"This node's certificate ended at {end:%Y-%m-%d %H:%M} UTC, while the node was away: "
-            "run 'swarm-cli leave --force' on it and join it again."
+            f"This node's certificate ended at {end:%Y-%m-%d %H:%M} UTC, while the node was away: get a token on a "
+            f"manager that works ('swarm-cli join-token {role}'), and run 'swarm-cli rejoin --token TOKEN' here"
+            f"{self._when_none_works()}."
         )
+
+    def _when_none_works(self) -> str:
+        return "; where no manager works any more, 'swarm-cli rejoin --from-own-data'" if self.node.is_manager else ""
 
     def manager_addresses(self) -> list[str]:
         """Where managers may answer: this node's own first, when it runs one."""

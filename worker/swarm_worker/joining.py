@@ -11,7 +11,7 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -84,18 +84,30 @@ async def join(
 
 
 async def _join_at(address: str, token: JoinToken, request: IssueNodeCertificateRequest, key_pem: bytes) -> Issued:
+    answer = await ask_with_token(
+        address, token, lambda channel: CaStub(channel).IssueNodeCertificate(request, timeout=ISSUE_S)
+    )
+    return Issued(answer, NodeCredentials(answer.ca_pem, answer.certificate_pem, key_pem), address)
+
+
+async def ask_with_token(
+    address: str, token: JoinToken, call: Callable[[grpc.aio.Channel], Awaitable[IssueNodeCertificateResponse]]
+) -> IssueNodeCertificateResponse:
+    """What the manager at `address`, which has proven to be of the token's cluster, answers to a holder of the token.
+
+    NotTriedError: another manager may answer; JoinError: none will.
+    """
     ca_pem = await asyncio.to_thread(read_ca, address, token)
     leaf = await asyncio.to_thread(_accepted_leaf, address, token, ca_pem)
     channel = open_channel(address, leaf)
     try:
-        answer = await CaStub(channel).IssueNodeCertificate(request, timeout=ISSUE_S)
+        return await call(channel)
     except grpc.aio.AioRpcError as error:
         reason = f"The manager at {address} gave no certificate: {error.details() or error.code().name}"
         retried = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
         raise (NotTriedError if retried else JoinError)(reason) from error
     finally:
         await channel.close(None)
-    return Issued(answer, NodeCredentials(answer.ca_pem, answer.certificate_pem, key_pem), address)
 
 
 def read_ca(address: str, token: JoinToken) -> bytes:

@@ -5,13 +5,23 @@ import contextlib
 import json
 import socket
 import subprocess
+from datetime import datetime
 
 import structlog
+from google.protobuf.timestamp_pb2 import Timestamp
 from swarm_api.identity import CertificateError
-from swarm_api.node_pb2 import InitRequest, InitResponse, JoinRequest, JoinResponse, StatusResponse
+from swarm_api.node_pb2 import (
+    InitRequest,
+    InitResponse,
+    JoinRequest,
+    JoinResponse,
+    RejoinRequest,
+    RejoinResponse,
+    StatusResponse,
+)
 from swarm_api.types_pb2 import NodeAvailability, NodeRole
 
-from swarm_worker import joining
+from swarm_worker import joining, rejoining
 from swarm_worker.addresses import check_local, local_address_towards, split, with_port
 from swarm_worker.config import Config
 from swarm_worker.errors import ManagerError, NodeStateError, StateError
@@ -21,7 +31,7 @@ from swarm_worker.member import EngineFactory, Member
 from swarm_worker.storage import NodeFile, NodeStore
 from swarm_worker.supervisor import manager_command
 
-INIT_S = 30.0  # for the program that makes the first state
+PROGRAM_S = 30.0  # for the program that makes the first state, or a certificate
 LEAD_S = 20.0  # for the first manager to lead
 CONNECT_S = 5.0  # after joining: that long the answer waits for the node to be ready
 DRAIN_S = 60.0  # for all containers of a node that leaves
@@ -84,6 +94,7 @@ class Node:
             managers=node.managers,
             tasks=member.agent.task_count,
             last_error=member.identity.expiry_error() or member.session.last_error,
+            certificate_ends=_timestamp(member.identity.certificate_ends),
         )
 
     # ----------------------------------------------------------------------------------------- becoming
@@ -111,17 +122,52 @@ class Node:
             answer = issued.answer
             return JoinResponse(node_id=answer.node_id, cluster_id=answer.cluster_id, role=answer.role)
 
+    async def rejoin(self, request: RejoinRequest) -> RejoinResponse:
+        """Take this node back into its cluster; see rejoining.py. A refusal leaves the node as it was."""
+        async with self._changing:
+            identity = NodeIdentity.load(self._store)
+            if identity is None:
+                raise NodeStateError("This machine is not part of a cluster: 'swarm-cli join' makes it a node.")
+            prepared = await rejoining.prepare(identity, request)
+            await self.stop()
+            try:
+                if request.from_own_data:
+                    await self._reissue()
+                await asyncio.to_thread(prepared.save, self._store)
+            finally:
+                self.start()
+            await self._until_connected(CONNECT_S)
+            return self._rejoined()
+
+    async def _reissue(self) -> None:
+        """Have the manager's program make this node a certificate, with the CA's key in its own data."""
+        await _output_of([*manager_command(), "reissue", *self._manager_flags()], "No certificate could be made")
+
+    def _manager_flags(self) -> list[str]:
+        flags = ["--state-dir", str(self._config.state_dir)]
+        return [*flags, "--config", str(self._config.config_file)] if self._config.config_file else flags
+
+    def _rejoined(self) -> RejoinResponse:
+        status = self.status()
+        waiting_for = "" if status.connected else status.last_error
+        return RejoinResponse(
+            node_id=status.node_id,
+            role=status.role,
+            connected=status.connected,
+            waiting_for=waiting_for,
+            certificate_ends=status.certificate_ends,
+        )
+
     def _refuse_if_node(self) -> None:
         if self.member is not None or self._store.load_node() is not None:
             raise NodeStateError("This machine is a node already: 'swarm-cli leave' first, to make it one anew.")
 
     async def _create_cluster(self, request: InitRequest) -> dict[str, str]:
         advertise = self._advertised(request.advertise_address, "")
-        command = [*manager_command(), "init", "--state-dir", str(self._config.state_dir)]
+        command = [*manager_command(), "init", *self._manager_flags()]
         command += ["--advertise-address", advertise]
         command += ["--availability", NodeAvailability.Name(request.availability).lower()]
         optional = {
-            "--config": self._config.config_file,
             "--listen-address": request.listen_address and with_port(request.listen_address, "listen address"),
             "--name": request.name,
             "--subnet-prefix-length": request.subnet_prefix_length,
@@ -131,7 +177,8 @@ class Node:
             command += [flag, str(value)] if value else []
         for pool in request.address_pools:
             command += ["--address-pool", pool]
-        return await _answer_of(command)
+        answer: dict[str, str] = json.loads(await _output_of(command, "The cluster could not be made"))
+        return answer
 
     def _advertised(self, address: str, remote: str) -> str:
         if address:
@@ -228,17 +275,22 @@ class Node:
             member = self.member = Member(self._config, self._store, member.identity, self._engine)
 
 
-async def _answer_of(command: list[str]) -> dict[str, str]:
-    """The JSON a program prints; ManagerError with its own words when it fails."""
+def _timestamp(moment: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
+
+
+async def _output_of(command: list[str], failure: str) -> bytes:
+    """What a program prints; ManagerError with its own words when it fails."""
     child = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        async with asyncio.timeout(INIT_S):
+        async with asyncio.timeout(PROGRAM_S):
             out, err = await child.communicate()
     except TimeoutError:
         child.kill()
-        raise ManagerError(f"{command[0]} did not end within {INIT_S:.0f} s.") from None
+        raise ManagerError(f"{failure}: {command[0]} did not end within {PROGRAM_S:.0f} s.") from None
     if child.returncode:
         words = err.decode(errors="replace").strip().splitlines() or [f"it exited with code {child.returncode}"]
-        raise ManagerError(f"The cluster could not be made: {words[-1].removeprefix('swarm-manager: ')}")
-    answer: dict[str, str] = json.loads(out)
-    return answer
+        raise ManagerError(f"{failure}: {words[-1].removeprefix('swarm-manager: ')}")
+    return out

@@ -25,10 +25,10 @@ _availability = click.option(
     show_default=True,
     help="active: this machine runs containers; pause, drain: it does not.",
 )
-_config = click.option("--config", "config_file", metavar="FILE", help="The daemon's TOML file.")
+config_option = click.option("--config", "config_file", metavar="FILE", help="The daemon's TOML file.")
 
 
-_listen = click.option(
+listen_option = click.option(
     "--listen-address",
     "--listen-addr",
     metavar="HOST[:PORT]",
@@ -44,7 +44,7 @@ _listen = click.option(
     metavar="HOST[:PORT]",
     help=f"The address other machines reach this one at. Default: that of the default route, port {defaults.API_PORT}.",
 )
-@_listen
+@listen_option
 @click.option("--name", default="", help="The cluster's name.")
 @click.option("--address-pool", "--default-addr-pool", "pools", multiple=True, metavar="CIDR", help="For networks.")
 @click.option(
@@ -65,7 +65,7 @@ _listen = click.option(
     help="The UDP port of overlay networks.",
 )
 @_availability
-@_config
+@config_option
 @format_option
 def init(
     advertise_address: str | None,
@@ -116,9 +116,9 @@ def _refuse_second(node_id: str) -> None:
 @click.argument("addresses", nargs=-1, required=True, metavar="HOST:PORT...")
 @click.option("--token", required=True, help="What 'swarm-cli join-token' printed on a manager.")
 @click.option("--advertise-address", "--advertise-addr", metavar="HOST[:PORT]", default="", help="As others reach it.")
-@_listen
+@listen_option
 @_availability
-@_config
+@config_option
 @format_option
 def join(
     addresses: tuple[str, ...],
@@ -133,7 +133,7 @@ def join(
     The token decides whether it becomes a worker or a manager; 'swarm-cli join-token' on a manager prints it.
     """
     session = current()
-    _check_token(token)
+    check_token(token)
     remote = [with_port(address) for address in addresses]
     daemon = Daemon.of(session, config_file)
     _refuse_second(local_node_id(session))
@@ -153,7 +153,8 @@ def join(
     click.echo(f"This node ({joined.node_id}) joined the cluster as a {role}.")
 
 
-def _check_token(token: str) -> None:
+def check_token(token: str) -> None:
+    """Raise CliError when it can be no join token."""
     from swarm_api.join_token import JoinToken, TokenError
 
     try:

@@ -6,6 +6,8 @@ Theory of operation
     demoted and shows its old certificate, are recognised in the state.  `Gate` compares the role with the RPC's
     rule (`rules.py`), with no rule meaning nobody.  Only then the request is parsed.
 
+    Certificates may end on connections that live on, so that is looked at with each call, too.
+
     The local unix socket has no certificates: who may open it (mode 0600) is an admin.
 
     A follower passes calls on to the leader (`forward.py`) with its caller's role in the metadata.  That is believed
@@ -26,6 +28,7 @@ from swarm_api.identity import (
     CertificateError,
     Identity,
     identify,
+    utc_now,
 )
 from swarm_api.objects_pb2 import Cluster, Node
 from swarm_api.types_pb2 import NodeRole
@@ -115,6 +118,8 @@ class Authenticator:
         identity = self._seen.get(pem)
         if identity is None:
             identity = self._seen[pem] = _verified(pem, trust)
+        if identity.not_after < utc_now():  # TLS looked at it when the connection began
+            raise DeniedError(f"the certificate shown ended at {identity.not_after:%Y-%m-%d %H:%M} UTC: renew it")
         return identity
 
     def _member(self, identity: Identity) -> Caller:

@@ -11,13 +11,15 @@ from swarm_api.ca_pb2 import (
     IssueAdminCertificateResponse,
     IssueNodeCertificateRequest,
     IssueNodeCertificateResponse,
+    ReissueNodeCertificateRequest,
     RenewNodeCertificateRequest,
 )
 from swarm_api.ca_pb2_grpc import CaServicer
 from swarm_api.defaults import CERTIFICATE_VALIDITY_S
-from swarm_api.identity import JOINER_MANAGER, ROLE_ADMIN, ROLE_MANAGER, ROLE_WORKER, utc_now
+from swarm_api.identity import JOINER_MANAGER, ROLE_ADMIN, ROLE_MANAGER, ROLE_WORKER, CertificateError, utc_now
 from swarm_api.ids import new_id
 from swarm_api.objects_pb2 import Cluster, Node
+from swarm_api.reissue import proven_identity
 from swarm_api.types_pb2 import NodeRole, NodeState
 
 from swarm_manager import pki
@@ -28,11 +30,11 @@ from swarm_manager.api.managers import peers
 from swarm_manager.api.writes import Edit, copy_of, write
 from swarm_manager.core.snapshot import Snapshot, View
 from swarm_manager.core.times import duration_ns, timestamp
-from swarm_manager.errors import NotFoundError
+from swarm_manager.errors import DeniedError, NotFoundError
 
 
 class CaRpcs(Desk, CaServicer):
-    """IssueNodeCertificate, RenewNodeCertificate, IssueAdminCertificate."""
+    """IssueNodeCertificate, RenewNodeCertificate, ReissueNodeCertificate, IssueAdminCertificate."""
 
     async def IssueNodeCertificate(  # noqa: N802 - gRPC's
         self,
@@ -55,18 +57,35 @@ class CaRpcs(Desk, CaServicer):
         context: Any,  # noqa: ARG002 - gRPC's
     ) -> IssueNodeCertificateResponse:
         """A node gets a fresh certificate, with the role it is to have now."""
-        node_id = caller().node_id
+        return await self._renewed(caller().node_id, request.csr_pem, may_manage=True)
 
+    async def ReissueNodeCertificate(  # noqa: N802 - gRPC's
+        self,
+        request: ReissueNodeCertificateRequest,
+        context: Any,  # noqa: ARG002 - gRPC's
+    ) -> IssueNodeCertificateResponse:
+        """The same for a node that let its certificate end: it has a join token, and proves whose it was."""
+        cluster = cluster_of(await self._view())
+        node_id = _proven_node(request, cluster)
+        may_manage = caller().role == JOINER_MANAGER
+        return await self._renewed(node_id, request.csr_pem, may_manage=may_manage)
+
+    async def _renewed(self, node_id: str, csr_pem: bytes, *, may_manage: bool) -> IssueNodeCertificateResponse:
         def decide(snapshot: Snapshot, edit: Edit) -> IssueNodeCertificateResponse:
             node = snapshot.nodes.get(node_id)
             if node is None:
                 raise NotFoundError(f"Node {node_id} is not part of the cluster any more; join it again.")
             role = effective_role(node, is_member=node_id in self._store.raft.members)
+            if role == NodeRole.MANAGER and not may_manage:
+                raise DeniedError(
+                    f"node {node_id} is a manager, and that takes the managers' token: get it with "
+                    "'swarm-cli join-token manager'"
+                )
             if node.role != role:
                 changed = copy_of(node)
                 changed.role = role
                 edit.update(changed)
-            return _issued(snapshot, request.csr_pem, node_id, role)
+            return _issued(snapshot, csr_pem, node_id, role)
 
         return await write(self._store, "", IssueNodeCertificateResponse, decide)
 
@@ -90,6 +109,20 @@ def effective_role(node: Node, *, is_member: bool) -> "NodeRole.ValueType":
     Else a cluster of two managers would lose its quorum: the one that goes would stop before it is removed.
     """
     return NodeRole.MANAGER if is_member else node.spec.role
+
+
+def _proven_node(request: ReissueNodeCertificateRequest, cluster: Cluster) -> str:
+    """The node whose ended certificate this is; DeniedError when that is not proven."""
+    ca_pem = cluster.root_ca.certificate_pem
+    try:
+        identity = proven_identity(request.old_certificate_pem, request.csr_pem, request.signature, ca_pem)
+    except CertificateError as error:
+        raise DeniedError(str(error)) from error
+    if identity.role not in (ROLE_MANAGER, ROLE_WORKER) or identity.cluster_id != cluster.id:
+        raise DeniedError("the old certificate is not that of a node of this cluster")
+    if identity.node_id in cluster.revoked_nodes:
+        raise DeniedError(f"node {identity.node_id} was removed from the cluster: leave, then join again")
+    return identity.node_id
 
 
 def _new_node(request: IssueNodeCertificateRequest, role: "NodeRole.ValueType", edit: Edit) -> Node:

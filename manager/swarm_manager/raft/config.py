@@ -61,7 +61,8 @@ class RaftConfig:
     """How one member runs.
 
     `members` matters only while `data_dir` is empty: a cluster of one names itself alone, a joiner names the
-    members it was given and sets `joining`.  Later the log knows better.  Timeouts are seconds.
+    members it was given and sets `joining`.  Later the log knows better.  `seeds` are further addresses where
+    members may be found, for when those on record have moved.  Timeouts are seconds.
     """
 
     data_dir: Path
@@ -71,6 +72,7 @@ class RaftConfig:
     cluster_id: str
     members: tuple[Member, ...]
     joining: bool = False
+    seeds: tuple[str, ...] = ()
     election_min_s: float = 0.4
     election_max_s: float = 0.8
     heartbeat_s: float = 0.13  # as rare as three of them before an election allow: each wakes every manager
@@ -91,6 +93,8 @@ class RaftConfig:
             raise InvalidConfig("compact_entries must be at least 2")
         split_address(self.listen)
         split_address(self.advertise)
+        for seed in self.seeds:
+            split_address(seed)
         for member in self.members:
             check_member(member)
 

@@ -83,7 +83,7 @@ class Replica:
                 config,
                 machine,
                 disk=disk,
-                links=TlsLinks(identity, self._poller, time.monotonic, listen=config.listen),
+                links=TlsLinks(identity, self._poller, time.monotonic, listen=config.listen, seeds=config.seeds),
                 clock=time.monotonic,
                 rng=random.Random(),  # noqa: S311 - election timeouts are no secrets
                 sleep=self._wait,

@@ -10,13 +10,14 @@ from swarm_manager.raft.errors import InvalidConfig
 
 
 class TlsIdentity:
-    """TLS 1.3 contexts made from PEM bytes.  `replace` swaps the certificate; links that are up stay up."""
+    """TLS 1.3 contexts made from PEM bytes.  `replace` swaps the certificate, and counts up `generation`."""
 
     def __init__(self, credentials: NodeCredentials) -> None:
         self.server: ssl.SSLContext
         self.client: ssl.SSLContext
         self.node_id = ""
         self.cluster_id = ""
+        self.generation = 0
         self.replace(credentials)
 
     def replace(self, credentials: NodeCredentials) -> None:
@@ -30,6 +31,7 @@ class TlsIdentity:
         self.server = _context(ssl.PROTOCOL_TLS_SERVER, credentials)
         self.server.num_tickets = 0  # no resumption: every link proves its certificate anew
         self.client = _context(ssl.PROTOCOL_TLS_CLIENT, credentials)
+        self.generation += 1
 
     def peer_id(self, certificate: dict[str, Any] | None) -> str | None:
         """The peer's node id, when its (already verified) certificate is a manager's of our cluster."""

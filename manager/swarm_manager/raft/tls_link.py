@@ -11,6 +11,7 @@ from swarm_manager.raft.poller import READ, WRITE, Poller
 from swarm_manager.raft.tls_identity import TlsIdentity
 
 _LENGTH = struct.Struct(">I")
+ANYBODY = ""  # as `dialled`: a member is expected there, we do not know which
 MAX_FRAME_BYTES = 24 << 20
 _READ_BYTES = 256 << 10
 _COALESCE_BYTES = 16 << 10
@@ -26,7 +27,11 @@ class LinkOwner(Protocol):
 
 
 class TlsLink:
-    """States: connecting -> handshaking -> up -> closed.  `dialled` says which side began."""
+    """States: connecting -> handshaking -> up -> closed.  `dialled` says which side began.
+
+    A certificate is looked at in the handshake only: `ends_at` says when the peer's ends (Unix time), and
+    `generation` which of ours was shown, so that the owner can replace the link in time.
+    """
 
     def __init__(
         self,
@@ -38,7 +43,7 @@ class TlsLink:
         dialled: str | None,
         now: float,
     ) -> None:
-        """`dialled` is the peer we want to reach, None for a connection that was accepted."""
+        """`dialled` is the peer we want to reach, ANYBODY for whichever is there, None for an accepted connection."""
         self._owner = owner
         self._poller = poller
         self._identity = identity
@@ -49,6 +54,8 @@ class TlsLink:
         self._inbox_touched = False
         self._watched = 0
         self.dialled = dialled
+        self.generation = 0
+        self.ends_at = float("inf")
         self.peer: str | None = None
         self.state = "connecting"
         self.began_at = self.received_at = self.sent_at = now
@@ -105,6 +112,7 @@ class TlsLink:
         self._flush()
 
     def _wrap(self) -> None:
+        self.generation = self._identity.generation
         context = self._identity.server if self.dialled is None else self._identity.client
         assert isinstance(self._socket, socket.socket)
         self._socket = context.wrap_socket(
@@ -122,11 +130,14 @@ class TlsLink:
         except ssl.SSLWantWriteError:
             self._watch(READ | WRITE)
             return False
-        peer = self._identity.peer_id(self._socket.getpeercert())
-        if peer is None or self.dialled not in (None, peer):
+        certificate = self._socket.getpeercert()
+        peer = self._identity.peer_id(certificate)
+        if peer is None or self.dialled not in (None, ANYBODY, peer):
             self.close(f"the peer's certificate is not that of the manager wanted ({self.dialled})")
             return False
         self.state, self.peer = "up", peer
+        self.dialled = peer if self.dialled is not None else None
+        self.ends_at = ssl.cert_time_to_seconds(str((certificate or {})["notAfter"]))
         self._owner.established(self, peer)
         return self.state == "up"
 

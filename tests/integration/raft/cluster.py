@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,9 @@ class MemberProcess:
 class Cluster:
     """Members by id; `n` of them form the cluster at the start."""
 
-    def __init__(self, folder: Path, n: int = 3, **settings: Any) -> None:
+    def __init__(self, folder: Path, n: int = 3, *, valid_s: float = 1e6, **settings: Any) -> None:
         self.folder = folder
+        self.valid_s = valid_s
         self.settings = settings
         self.ca = pki.create_ca(CLUSTER_ID, utc_now())
         self.ids = [f"{'abcdefgh'[i]}" * 25 for i in range(n)]
@@ -117,9 +119,19 @@ class Cluster:
         for node_id in self.ids:
             self.start(node_id)
 
-    def credentials(self, node_id: str, role: str = ROLE_MANAGER, cluster_id: str = CLUSTER_ID) -> NodeCredentials:
+    def credentials(
+        self, node_id: str, role: str = ROLE_MANAGER, cluster_id: str = CLUSTER_ID, valid_s: float | None = None
+    ) -> NodeCredentials:
         key, csr = new_key_and_csr()
-        certificate = pki.issue_from_csr(self.ca, csr, node_id=node_id, role=role, cluster_id=cluster_id, now=utc_now())
+        certificate = pki.issue_from_csr(
+            self.ca,
+            csr,
+            node_id=node_id,
+            role=role,
+            cluster_id=cluster_id,
+            now=utc_now(),
+            validity=timedelta(seconds=self.valid_s if valid_s is None else valid_s),
+        )
         return NodeCredentials(self.ca.certificate_pem, certificate, key)
 
     def dir(self, node_id: str) -> Path:

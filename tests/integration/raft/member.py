@@ -69,6 +69,7 @@ class Console:
             cluster_id=spec["cluster_id"],
             members=tuple(Member(*member) for member in spec["members"]),
             joining=spec.get("joining", False),
+            seeds=tuple(spec.get("seeds", ())),
             **settings,
         )
         identity = TlsIdentity(NodeCredentials.load(Path(spec["dir"]) / "node"))

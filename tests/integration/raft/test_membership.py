@@ -96,6 +96,23 @@ def test_a_manager_whose_address_changes_comes_back_by_itself(tmp_path: Path) ->
         cluster.converged()
 
 
+def test_managers_that_all_moved_find_each_other_when_told_where_one_is(tmp_path: Path) -> None:
+    with running(tmp_path) as cluster:
+        assert "result" in cluster.leader().ask("propose", key="before")
+        cluster.converged()
+        for node_id in cluster.ids:
+            cluster.members[node_id].kill()
+            cluster.addresses[node_id] = f"127.0.0.1:{free_port()}"
+        first = cluster.addresses[cluster.ids[0]]
+        for node_id in cluster.ids:  # each is told of one place, which is its own for one of them
+            cluster.start(node_id, seeds=[first])
+        wait_for(
+            "the new addresses to be on record", lambda: cluster.leader().ask("status")["members"] == cluster.addresses
+        )
+        assert "result" in cluster.complete().ask("propose", key="after")
+        cluster.converged()
+
+
 def test_one_that_was_away_while_all_others_were_replaced_finds_back(tmp_path: Path) -> None:
     with running(tmp_path) as cluster:
         cluster.complete()

@@ -1,5 +1,6 @@
 """From a certificate to a role."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -58,13 +59,19 @@ def authenticate(state: State) -> Authenticator:
     return Authenticator(TrustSource(state.cluster, CA.certificate_pem), state)
 
 
-def certificate(role: str, node_id: str = "n1", ca: pki.CertificateAuthority = CA) -> bytes:
+def certificate(role: str, node_id: str = "n1", ca: pki.CertificateAuthority = CA, issued: datetime = NOW) -> bytes:
     _, csr = identity.new_key_and_csr()
-    return pki.issue_from_csr(ca, csr, node_id=node_id, role=role, cluster_id="c1", now=NOW)
+    return pki.issue_from_csr(ca, csr, node_id=node_id, role=role, cluster_id="c1", now=issued)
 
 
 def secret(token: str) -> str:
     return JoinToken.parse(token).secret
+
+
+def test_a_certificate_that_ended_on_a_connection_that_lives_is_refused(authenticate: Authenticator) -> None:
+    ended = certificate("swarm-worker", issued=NOW - timedelta(days=91))
+    with pytest.raises(DeniedError, match="ended at"):
+        authenticate(Peer(ended))
 
 
 @pytest.mark.parametrize(
