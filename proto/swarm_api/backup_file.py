@@ -21,6 +21,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from google.protobuf.message import DecodeError
+
+from swarm_api.backup_pb2 import BackupHead
+
 MAGIC = b"RSWBACK\x00"
 FORMAT_VERSION = 1
 CHUNK_BYTES = 64 * 1024
@@ -29,6 +33,7 @@ _TAG_BYTES = 16
 _SALT_BYTES = 16
 _KEY_BYTES = 32
 _HEAD = struct.Struct(">8sHBBB3x16s")  # magic, version, log2 of scrypt's n, r, p, salt
+_LENGTH = struct.Struct(">I")
 _HEAD_BYTES = _HEAD.size + hashlib.sha256().digest_size
 
 
@@ -62,7 +67,7 @@ class _Keys:
     chunks: bytes
 
 
-def seal(plain: Iterable[bytes], passphrase: str, cost: Cost | None = None) -> Iterator[bytes]:
+def seal(plain: Iterable[bytes], passphrase: bytes, cost: Cost | None = None) -> Iterator[bytes]:
     """The bytes of the file, piece by piece, for the bytes of `plain` in pieces of any size."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -76,7 +81,7 @@ def seal(plain: Iterable[bytes], passphrase: str, cost: Cost | None = None) -> I
         yield cipher.encrypt(_nonce(number, is_last=is_last), chunk, head)
 
 
-def unseal(source: Source, passphrase: str) -> Iterator[bytes]:
+def unseal(source: Source, passphrase: bytes) -> Iterator[bytes]:
     """What was sealed, piece by piece; BackupFileError, possibly only at the end, unless all of it is as it was."""
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -99,7 +104,7 @@ def unseal(source: Source, passphrase: str) -> Iterator[bytes]:
         number, place, sealed = number + 1, place + len(sealed), following
 
 
-def _open_head(data: bytes, passphrase: str) -> tuple[bytes, _Keys]:
+def _open_head(data: bytes, passphrase: bytes) -> tuple[bytes, _Keys]:
     head, mac = data[: _HEAD.size], data[_HEAD.size :]
     if not head.startswith(MAGIC[: len(head)]) or not head:
         raise BackupFileError("This is not a backup of 'swarm-cli backup'; check the file's name.")
@@ -119,7 +124,7 @@ def _open_head(data: bytes, passphrase: str) -> tuple[bytes, _Keys]:
     return head, keys
 
 
-def _derive_as_told(passphrase: str, salt: bytes, cost: Cost) -> _Keys:
+def _derive_as_told(passphrase: bytes, salt: bytes, cost: Cost) -> _Keys:
     """The keys at the cost that a file names, which nothing vouches for yet."""
     try:
         if cost.is_sane:
@@ -129,10 +134,10 @@ def _derive_as_told(passphrase: str, salt: bytes, cost: Cost) -> _Keys:
     raise BackupFileError("The backup is damaged in its first bytes; use another copy.")
 
 
-def _derive(passphrase: str, salt: bytes, cost: Cost) -> _Keys:
+def _derive(passphrase: bytes, salt: bytes, cost: Cost) -> _Keys:
     from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-    derived = Scrypt(salt, 2 * _KEY_BYTES, 1 << cost.log_n, cost.r, cost.p).derive(passphrase.encode())
+    derived = Scrypt(salt, 2 * _KEY_BYTES, 1 << cost.log_n, cost.r, cost.p).derive(passphrase)
     return _Keys(derived[:_KEY_BYTES], derived[_KEY_BYTES:])
 
 
@@ -158,3 +163,21 @@ def _read(source: Source, size_bytes: int) -> bytes:
         parts.append(part)
         missing -= len(part)
     return b"".join(parts)
+
+
+def pack(head: BackupHead, state: Iterable[bytes]) -> Iterator[bytes]:
+    """What is sealed: the head with its length before it, then the state."""
+    data = head.SerializeToString()
+    yield _LENGTH.pack(len(data)) + data
+    yield from state
+
+
+def unpack(pieces: Iterable[bytes]) -> tuple[BackupHead, bytes]:
+    """Head and state of what `unseal` yields, once all of it was found to be sound."""
+    data = b"".join(pieces)
+    end = _LENGTH.size + (_LENGTH.unpack_from(data)[0] if len(data) >= _LENGTH.size else 0)
+    try:
+        head = BackupHead.FromString(data[_LENGTH.size : end])
+    except DecodeError as error:
+        raise BackupFileError("The backup cannot be read, though it is as it was written: report this.") from error
+    return head, data[end:]

@@ -335,7 +335,7 @@ class RestoreRequest(_message.Message):
     NODES_DUE_AFTER_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """of the backup, on this machine"""
-    passphrase: _builtins.str
+    passphrase: _builtins.bytes
     advertise_address: _builtins.str
     """host:port of the API as other nodes reach it; empty: that of the default route"""
     listen_address: _builtins.str
@@ -348,7 +348,7 @@ class RestoreRequest(_message.Message):
         self,
         *,
         path: _builtins.str = ...,
-        passphrase: _builtins.str = ...,
+        passphrase: _builtins.bytes = ...,
         advertise_address: _builtins.str = ...,
         listen_address: _builtins.str = ...,
         availability: _types_pb2.NodeAvailability.ValueType = ...,
@@ -424,13 +424,13 @@ class RecoverResponse(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     ERA_FIELD_NUMBER: _builtins.int
-    UNCOMMITTED_FIELD_NUMBER: _builtins.int
+    UNCONFIRMED_FIELD_NUMBER: _builtins.int
     FORMER_MANAGERS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     cluster_id: _builtins.str
     era: _builtins.int
-    uncommitted: _builtins.int
-    """log entries that nobody had confirmed: they are kept"""
+    unconfirmed: _builtins.int
+    """log entries that this manager did not know to be committed: they are kept"""
     @_builtins.property
     def former_managers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """workers from now on: names or ids"""
@@ -441,12 +441,12 @@ class RecoverResponse(_message.Message):
         node_id: _builtins.str = ...,
         cluster_id: _builtins.str = ...,
         era: _builtins.int = ...,
-        uncommitted: _builtins.int = ...,
+        unconfirmed: _builtins.int = ...,
         former_managers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "era", b"era", "former_managers", b"former_managers", "node_id", b"node_id", "uncommitted", b"uncommitted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "era", b"era", "former_managers", b"former_managers", "node_id", b"node_id", "unconfirmed", b"unconfirmed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

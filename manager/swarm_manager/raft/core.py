@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 from pysyncobj.node import Node
 
+from swarm_manager.raft.at_rest import check_covered
 from swarm_manager.raft.codec import COMMAND_MEMBERSHIP, COMMAND_REGULAR, Entry, Message
 from swarm_manager.raft.config import RaftConfig
 from swarm_manager.raft.disk import Disk
@@ -99,7 +100,7 @@ class RaftCore(RaftEngine):
         self.proposals = Proposals(self, max_bytes=config.max_proposal_bytes, queue_bytes=config.proposal_queue_bytes)
         self.transport = RaftTransport(links)
         snapshot = self.snapshots.read()
-        _check_covered(journal, snapshot, disk)
+        check_covered(journal, snapshot, disk)
         if snapshot is not None:
             journal.align(snapshot.previous, snapshot.last)
             journal.rebase(snapshot.membership)
@@ -373,13 +374,3 @@ class RaftCore(RaftEngine):
         self.reads.fail_all()
         self.destroy()
         self._disk.close()
-
-
-def _check_covered(journal: StockJournal, snapshot: Snapshot | None, disk: Disk) -> None:
-    """A log whose head was compacted away needs the snapshot that covers it."""
-    if snapshot is None and len(journal) and journal.first_index > 1:
-        raise CorruptData(
-            f"the snapshot in {disk.describe()} is missing, and the journal begins at entry "
-            f"{journal.first_index}: remove this manager from the cluster and let it join again, or restore "
-            "its data folder from a backup"
-        )

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from swarm_manager.raft.config import Member, Membership, RaftConfig, check_member, split_address
 from swarm_manager.raft.core import RaftCore
-from swarm_manager.raft.disk import Disk, LocalDisk
+from swarm_manager.raft.disk import Disk, open_disk
 from swarm_manager.raft.errors import InvalidConfig, NotLeader
 from swarm_manager.raft.machine import StateMachine
 from swarm_manager.raft.poller import Poller
@@ -75,7 +75,7 @@ class Replica:
         self._stopping = threading.Event()
         self._waited_s = 0.0
         self._longest_tick_s = 0.0
-        disk = disk or LocalDisk(config.data_dir)
+        disk = disk or open_disk(config.data_dir)
         try:
             self._core = RaftCore(
                 config,
