@@ -20,6 +20,7 @@ import random
 from collections.abc import Callable
 
 from pysyncobj.node import Node
+from swarm_api.eras import era_of
 
 from swarm_manager.raft.at_rest import check_covered
 from swarm_manager.raft.codec import COMMAND_MEMBERSHIP, COMMAND_REGULAR, Entry, Message
@@ -260,9 +261,16 @@ class RaftCore(RaftEngine):
         for peer in self.transport.connected & membership.members.keys():
             self.transport.resume(peer)
 
+    @property
+    def era(self) -> int | None:
+        """The era of this member's log; None for a newcomer's, which has nothing in it yet."""
+        _, index, term = self.journal.entries[-1]
+        return None if index <= 1 else era_of(term)
+
     def may_campaign(self) -> bool:
         """Whether this member may try to lead."""
-        return self.journal.healthy and not self.transport.removed and self.journal.membership.is_voter(self.node_id)
+        is_out = self.transport.removed or self.transport.superseded
+        return self.journal.healthy and not is_out and self.journal.membership.is_voter(self.node_id)
 
     def responding(self) -> frozenset[str]:
         """As leader: the other members heard from within the fallback timeout."""

@@ -49,6 +49,7 @@ class RaftStatus:
     match_index: Mapping[str, int]  # as leader: what each member has
     leader_silence_s: float  # since a leader was last heard; 0 on the leader itself
     removed: bool  # a member with a newer membership said so
+    superseded: bool  # a manager of a later era said so: the cluster went on without this one
     disk_problem: str  # empty while the journal takes writes
     snapshot_problem: str
     longest_tick_s: float  # since the start, without the waiting
@@ -226,6 +227,7 @@ class Replica:
             match_index={peer: core.match_index(peer) for peer in membership.members if core.is_leader},
             leader_silence_s=silence_s,
             removed=core.transport.removed,
+            superseded=core.transport.superseded,
             disk_problem="" if core.journal.healthy else core.disk_problem(),
             snapshot_problem=core.snapshots.last_error,
             longest_tick_s=self._longest_tick_s,
