@@ -1,4 +1,4 @@
-"""A member whose data begin a new era: it goes on alone, takes newcomers in, and what is left of the old era gives way."""
+"""A member whose data begin a new era goes on alone and takes newcomers in; what is left of the old era gives way."""
 
 import random
 from collections.abc import Callable
