@@ -129,25 +129,28 @@ def _node(node_id: str, wanted: NewCluster) -> Node:
 
 def _save(settings: Settings, wanted: NewCluster, ca: pki.CertificateAuthority, node: Node, cluster: Cluster) -> None:
     seed = _seed(cluster, node)
-    key_pem, csr_pem = new_key_and_csr()
-    certificate = pki.issue_from_csr(
-        ca, csr_pem, node_id=node.id, role=ROLE_MANAGER, cluster_id=cluster.id, now=utc_now()
-    )
+    address = wanted.advertise_address
+    file = NodeFile(node.id, cluster.id, ROLE_MANAGER, address, wanted.listen_address, (address,))
     try:
         settings.seed_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(settings.seed_file, seed.SerializeToString())
-        save_members(settings, [Member(node.id, raft_address(wanted.advertise_address))], joining=False)
-        NodeCredentials(ca.certificate_pem, certificate, key_pem).save(settings.node_dir)
-        NodeFile(
-            node.id,
-            cluster.id,
-            ROLE_MANAGER,
-            wanted.advertise_address,
-            wanted.listen_address,
-            (wanted.advertise_address,),
-        ).save(settings.node_dir)
+        save_alone(settings, file, ca)
+        file.save(settings.node_dir)
     except OSError as error:
         raise StartError(f"{settings.state_dir} cannot be written: {error.strerror or error}") from error
+
+
+def save_alone(settings: Settings, node: NodeFile, ca: pki.CertificateAuthority) -> None:
+    """Write what the only manager of a cluster starts with: its certificate, and that it has no others to join.
+
+    Only `node.json` is missing: it makes the machine a node, so it is the caller's to write, last.
+    """
+    key_pem, csr_pem = new_key_and_csr()
+    certificate = pki.issue_from_csr(
+        ca, csr_pem, node_id=node.node_id, role=ROLE_MANAGER, cluster_id=node.cluster_id, now=utc_now()
+    )
+    save_members(settings, [Member(node.node_id, raft_address(node.advertise_address))], joining=False)
+    NodeCredentials(ca.certificate_pem, certificate, key_pem).save(settings.node_dir)
 
 
 def _seed(cluster: Cluster, node: Node) -> store_pb2.ChangeSet:

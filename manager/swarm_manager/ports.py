@@ -35,6 +35,7 @@ class RaftView:
     members: Mapping[str, MemberStatus] = field(default_factory=dict)
     journal_error: str = ""
     removed: bool = False  # the others took this manager out
+    superseded: bool = False  # the cluster was restored or recovered without this manager
 
     @property
     def quorum(self) -> int:

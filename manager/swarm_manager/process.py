@@ -21,6 +21,7 @@ from swarm_api.identity import ROLE_MANAGER, CertificateError, NodeCredentials, 
 from swarm_api.objects_pb2 import Cluster, Node
 from swarm_api.raft_pb2_grpc import add_RaftMembershipServicer_to_server
 
+from swarm_manager import raft_folder
 from swarm_manager.api.auth import Authenticate, Authenticator, local_admin
 from swarm_manager.api.ca import CaRpcs
 from swarm_manager.api.control import ControlRpcs
@@ -131,11 +132,18 @@ class Manager:
     # ------------------------------------------------------------------------------------------ start
 
     async def _start(self) -> None:
+        self._settle_raft_folder()
         members, joining = load_members(self._settings) or (None, True)
         if members is None:
             members = await join(self._settings, self._node, self._peers)
         await self._start_raft(members, joining=joining)
         await self._start_servers()
+
+    def _settle_raft_folder(self) -> None:
+        try:
+            raft_folder.settle(self._settings)
+        except OSError as error:
+            raise StartError(f"{self._settings.raft_dir} cannot be put in place: {error.strerror or error}") from error
 
     async def _start_raft(self, members: tuple[Member, ...], *, joining: bool) -> None:
         own = raft_address(self._node.advertise_address)

@@ -6,44 +6,21 @@ the machine's owner did not have.  Whether this manager still belongs to the clu
 node that was removed, whatever its certificate says.
 """
 
-from collections.abc import Iterator
+import contextlib
 from datetime import timedelta
 
 from swarm_api.defaults import CERTIFICATE_VALIDITY_S
 from swarm_api.identity import ROLE_MANAGER, CertificateError, NodeCredentials, new_key_and_csr, utc_now
 from swarm_api.objects_pb2 import Cluster
-from swarm_api.store_pb2 import ChangeSet
 
 from swarm_manager import pki
 from swarm_manager.config import Settings
-from swarm_manager.core import codec, machine
-from swarm_manager.core.machine import Outcome
-from swarm_manager.core.snapshot import Snapshot
+from swarm_manager.core import codec
 from swarm_manager.core.times import duration_ns
 from swarm_manager.errors import StartError
+from swarm_manager.raft.at_rest import read_held
+from swarm_manager.raft.disk import open_disk
 from swarm_manager.raft.errors import RaftError
-from swarm_manager.raft.offline import replay
-
-
-class _State:
-    """`raft.StateMachine` that is only brought up to date."""
-
-    def __init__(self) -> None:
-        self.current = Snapshot()
-
-    def apply(self, index: int, term: int, payload: bytes) -> Outcome:  # noqa: ARG002 - Raft's interface
-        self.current, outcome = machine.apply(self.current, index, ChangeSet.FromString(payload))
-        return outcome
-
-    def snapshot(self) -> Snapshot:
-        return self.current
-
-    def dump(self, image: object) -> Iterator[bytes]:
-        assert isinstance(image, Snapshot)
-        return codec.dump(image)
-
-    def load(self, chunks: bytes | memoryview, index: int) -> None:  # noqa: ARG002 - Raft's interface
-        self.current = codec.load(bytes(chunks))
 
 
 def reissue(settings: Settings) -> NodeCredentials:
@@ -83,11 +60,15 @@ def _own(settings: Settings) -> NodeCredentials:
 
 
 def _cluster(settings: Settings) -> Cluster:
-    state = _State()
+    if not settings.raft_dir.is_dir():
+        raise StartError(
+            f"{settings.raft_dir} does not exist: this manager lost its data, and with it the CA's key"
+        )
     try:
-        replay(settings.raft_dir, state)
-    except (RaftError, OSError) as error:
+        with contextlib.closing(open_disk(settings.raft_dir)) as disk:
+            cluster = read_held(disk).state.cluster
+    except (RaftError, OSError, codec.SnapshotError) as error:
         raise StartError(str(error)) from error
-    if state.current.cluster is None:
+    if cluster is None:
         raise StartError(f"{settings.raft_dir} does not hold the cluster's state, and so not the CA's key")
-    return state.current.cluster
+    return cluster

@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     reissue = commands.add_parser("reissue", help="make this manager a new certificate, when all managers' have ended")
     _add_common(reissue)
     reissue.set_defaults(act=_reissue)
+    _add_restore(commands)
+    _add_recover(commands)
     return parser
 
 
@@ -94,6 +97,43 @@ def _add_init(commands: Any) -> None:
     init.set_defaults(act=_init)
 
 
+def _add_restore(commands: Any) -> None:
+    restore = commands.add_parser("restore", help="make a cluster of this machine alone from a backup")
+    _add_common(restore)
+    restore.add_argument("--backup", type=Path, required=True, metavar="FILE", help="made by 'swarm-cli backup'")
+    restore.add_argument(
+        "--passphrase-fd",
+        type=int,
+        default=0,
+        metavar="N",
+        help="its passphrase is read from here (default 0)",
+    )
+    restore.add_argument(
+        "--advertise-address", required=True, metavar="IP:PORT", help="where other nodes reach this manager's API"
+    )
+    restore.add_argument("--listen-address", metavar="IP:PORT", help="where to listen (default: all interfaces)")
+    restore.add_argument(
+        "--availability",
+        default="active",
+        choices=("active", "pause", "drain"),
+        help="whether this machine takes tasks (default active)",
+    )
+    restore.add_argument(
+        "--nodes-due-after-s",
+        type=float,
+        default=defaults.NODES_DUE_AFTER_S,
+        metavar="SECONDS",
+        help="tasks of nodes that have not come back by then run elsewhere (default %(default)s)",
+    )
+    restore.set_defaults(act=_restore)
+
+
+def _add_recover(commands: Any) -> None:
+    recover = commands.add_parser("recover", help="make this manager, whose cluster has no quorum, its only one")
+    _add_common(recover)
+    recover.set_defaults(act=_recover)
+
+
 def _add_run(commands: Any) -> None:
     run = commands.add_parser("run", help="serve")
     _add_common(run)
@@ -106,8 +146,6 @@ def _add_run(commands: Any) -> None:
 
 
 def _init(settings: Settings, flags: dict[str, Any]) -> int:
-    from dataclasses import asdict
-
     from swarm_manager.bootstrap import NewCluster, create_cluster
 
     pools = flags.pop("address_pool")
@@ -123,6 +161,24 @@ def _reissue(settings: Settings, flags: dict[str, Any]) -> int:
     from swarm_manager.reissue import reissue
 
     print(f"The certificate is valid until {reissue(settings).identity().not_after:%Y-%m-%d %H:%M} UTC.")  # noqa: T201 - as above
+    return 0
+
+
+def _restore(settings: Settings, flags: dict[str, Any]) -> int:
+    from swarm_manager.restoring import Wanted, restore
+
+    with os.fdopen(flags.pop("passphrase_fd"), "rb", closefd=False) as source:
+        passphrase = source.read()
+    wanted = Wanted(passphrase=passphrase, listen_address=settings.listen_address, **flags)
+    print(json.dumps(asdict(restore(settings, wanted))))  # noqa: T201 - this is the command's answer
+    return 0
+
+
+def _recover(settings: Settings, flags: dict[str, Any]) -> int:
+    del flags
+    from swarm_manager.recovering import recover
+
+    print(json.dumps(asdict(recover(settings))))  # noqa: T201 - this is the command's answer
     return 0
 
 

@@ -13,12 +13,14 @@ carries a request id, so it is retried safely on another manager.  What can go w
 A client is for one thread; make one for each.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from swarm_api import nouns
 from swarm_api.access import Access, find_access
+from swarm_api.backing_up import read_backup
+from swarm_api.backup_pb2 import BackupHead
 from swarm_api.ca_pb2 import IssueAdminCertificateRequest, IssueAdminCertificateResponse
 from swarm_api.ca_pb2_grpc import CaStub
 from swarm_api.channel import CALL_BUDGET_S, ManagerConnection
@@ -144,6 +146,15 @@ class Client:
         """A person's certificate for the key that signed the request, with the CA's and the managers' addresses."""
         request = IssueAdminCertificateRequest(csr_pem=csr_pem, name=name)
         return self.connection.call_on(lambda channel: CaStub(channel).IssueAdminCertificate, request)
+
+    def backup(self) -> tuple[BackupHead, Iterator[bytes]]:
+        """The whole state with all writes acknowledged before: what it is, and its bytes in pieces.
+
+        It holds every secret and the CA's key in the clear; `swarm_api.backup_file` seals it.  A manager that goes away
+        in the middle makes the iterator raise NoManagerError: then begin anew.
+        """
+        self.info()  # finds a manager that answers, with a leader behind it, or says why there is none
+        return read_backup(self.connection.stub(self.connection.current()))
 
     def watch(
         self,

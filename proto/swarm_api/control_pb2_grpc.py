@@ -204,6 +204,11 @@ class ControlStub:
                 request_serializer=swarm__api_dot_control__pb2.WatchRequest.SerializeToString,
                 response_deserializer=swarm__api_dot_control__pb2.WatchMessage.FromString,
                 _registered_method=True)
+        self.Backup = channel.unary_stream(
+                '/swarm.v1.Control/Backup',
+                request_serializer=swarm__api_dot_control__pb2.BackupRequest.SerializeToString,
+                response_deserializer=swarm__api_dot_control__pb2.BackupMessage.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -419,6 +424,14 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Backup(self, request, context):
+        """The whole state with every write acknowledged before the call, the CA's key and all secrets in the clear: what
+        swarm-cli encrypts and keeps. First one message with the head, then the state in pieces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -591,6 +604,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=swarm__api_dot_control__pb2.WatchRequest.FromString,
                     response_serializer=swarm__api_dot_control__pb2.WatchMessage.SerializeToString,
+            ),
+            'Backup': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=swarm__api_dot_control__pb2.BackupRequest.FromString,
+                    response_serializer=swarm__api_dot_control__pb2.BackupMessage.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1511,6 +1529,33 @@ class Control:
             '/swarm.v1.Control/Watch',
             swarm__api_dot_control__pb2.WatchRequest.SerializeToString,
             swarm__api_dot_control__pb2.WatchMessage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/swarm.v1.Control/Backup',
+            swarm__api_dot_control__pb2.BackupRequest.SerializeToString,
+            swarm__api_dot_control__pb2.BackupMessage.FromString,
             options,
             channel_credentials,
             insecure,

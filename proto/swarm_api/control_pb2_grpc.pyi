@@ -77,6 +77,10 @@ class ControlStub:
     RemoveStack: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveRequest, _control_pb2.RemoveStackResponse]
     Watch: _grpc.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchMessage]
     """Every change from now on, or from after `resume_from` on. OUT_OF_RANGE when that is too long ago: read anew, then watch from there."""
+    Backup: _grpc.UnaryStreamMultiCallable[_control_pb2.BackupRequest, _control_pb2.BackupMessage]
+    """The whole state with every write acknowledged before the call, the CA's key and all secrets in the clear: what
+    swarm-cli encrypts and keeps. First one message with the head, then the state in pieces.
+    """
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -121,6 +125,10 @@ class ControlAsyncStub(ControlStub):
     RemoveStack: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveRequest, _control_pb2.RemoveStackResponse]  # type: ignore[assignment]
     Watch: _aio.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchMessage]  # type: ignore[assignment]
     """Every change from now on, or from after `resume_from` on. OUT_OF_RANGE when that is too long ago: read anew, then watch from there."""
+    Backup: _aio.UnaryStreamMultiCallable[_control_pb2.BackupRequest, _control_pb2.BackupMessage]  # type: ignore[assignment]
+    """The whole state with every write acknowledged before the call, the CA's key and all secrets in the clear: what
+    swarm-cli encrypts and keeps. First one message with the head, then the state in pieces.
+    """
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -366,5 +374,15 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.WatchMessage], _abc.AsyncIterator[_control_pb2.WatchMessage]]:
         """Every change from now on, or from after `resume_from` on. OUT_OF_RANGE when that is too long ago: read anew, then watch from there."""
+
+    @_abc_1.abstractmethod
+    def Backup(
+        self,
+        request: _control_pb2.BackupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.BackupMessage], _abc.AsyncIterator[_control_pb2.BackupMessage]]:
+        """The whole state with every write acknowledged before the call, the CA's key and all secrets in the clear: what
+        swarm-cli encrypts and keeps. First one message with the head, then the state in pieces.
+        """
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

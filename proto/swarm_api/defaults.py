@@ -11,6 +11,7 @@ CONFIG_FILE = "/etc/raftswarm/raftswarm.toml"
 HEARTBEAT_PERIOD_S = 1.0
 NODE_DOWN_AFTER_S = 3.0  # a frozen node has 2 s to come back without losing a task
 ORPHAN_AFTER_S = 24 * 3600.0
+NODES_DUE_AFTER_S = 300.0  # after a restoration: time to point each of the old nodes at the new manager
 
 CERTIFICATE_VALIDITY_S = 90 * 24 * 3600.0
 

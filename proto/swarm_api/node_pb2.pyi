@@ -5,6 +5,7 @@ The local face of a node's daemon (swarm-worker), on a unix socket that only roo
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -321,3 +322,132 @@ class StatusResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class RestoreRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    PASSPHRASE_FIELD_NUMBER: _builtins.int
+    ADVERTISE_ADDRESS_FIELD_NUMBER: _builtins.int
+    LISTEN_ADDRESS_FIELD_NUMBER: _builtins.int
+    AVAILABILITY_FIELD_NUMBER: _builtins.int
+    NODES_DUE_AFTER_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """of the backup, on this machine"""
+    passphrase: _builtins.bytes
+    advertise_address: _builtins.str
+    """host:port of the API as other nodes reach it; empty: that of the default route"""
+    listen_address: _builtins.str
+    availability: _types_pb2.NodeAvailability.ValueType
+    @_builtins.property
+    def nodes_due_after(self) -> _duration_pb2.Duration:
+        """how long the tasks of the old nodes are waited for"""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        passphrase: _builtins.bytes = ...,
+        advertise_address: _builtins.str = ...,
+        listen_address: _builtins.str = ...,
+        availability: _types_pb2.NodeAvailability.ValueType = ...,
+        nodes_due_after: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["nodes_due_after", b"nodes_due_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise_address", b"advertise_address", "availability", b"availability", "listen_address", b"listen_address", "nodes_due_after", b"nodes_due_after", "passphrase", b"passphrase", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreRequest: _TypeAlias = RestoreRequest  # noqa: Y015
+
+@_typing.final
+class RestoreResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    TAKEN_AT_FIELD_NUMBER: _builtins.int
+    ERA_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    cluster_id: _builtins.str
+    era: _builtins.int
+    @_builtins.property
+    def taken_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of the cluster as it was: names or ids"""
+
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        cluster_id: _builtins.str = ...,
+        taken_at: _timestamp_pb2.Timestamp | None = ...,
+        era: _builtins.int = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["taken_at", b"taken_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "era", b"era", "node_id", b"node_id", "nodes", b"nodes", "taken_at", b"taken_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreResponse: _TypeAlias = RestoreResponse  # noqa: Y015
+
+@_typing.final
+class RecoverRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVEN_WITH_QUORUM_FIELD_NUMBER: _builtins.int
+    even_with_quorum: _builtins.bool
+    """also when other managers have a leader"""
+    def __init__(
+        self,
+        *,
+        even_with_quorum: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["even_with_quorum", b"even_with_quorum"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoverRequest: _TypeAlias = RecoverRequest  # noqa: Y015
+
+@_typing.final
+class RecoverResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    ERA_FIELD_NUMBER: _builtins.int
+    UNCONFIRMED_FIELD_NUMBER: _builtins.int
+    FORMER_MANAGERS_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    cluster_id: _builtins.str
+    era: _builtins.int
+    unconfirmed: _builtins.int
+    """log entries that this manager did not know to be committed: they are kept"""
+    @_builtins.property
+    def former_managers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """workers from now on: names or ids"""
+
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        cluster_id: _builtins.str = ...,
+        era: _builtins.int = ...,
+        unconfirmed: _builtins.int = ...,
+        former_managers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "era", b"era", "former_managers", b"former_managers", "node_id", b"node_id", "unconfirmed", b"unconfirmed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoverResponse: _TypeAlias = RecoverResponse  # noqa: Y015

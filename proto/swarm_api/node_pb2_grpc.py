@@ -54,6 +54,16 @@ class NodeControlStub:
                 request_serializer=swarm__api_dot_node__pb2.RejoinRequest.SerializeToString,
                 response_deserializer=swarm__api_dot_node__pb2.RejoinResponse.FromString,
                 _registered_method=True)
+        self.Restore = channel.unary_unary(
+                '/swarm.v1.NodeControl/Restore',
+                request_serializer=swarm__api_dot_node__pb2.RestoreRequest.SerializeToString,
+                response_deserializer=swarm__api_dot_node__pb2.RestoreResponse.FromString,
+                _registered_method=True)
+        self.Recover = channel.unary_unary(
+                '/swarm.v1.NodeControl/Recover',
+                request_serializer=swarm__api_dot_node__pb2.RecoverRequest.SerializeToString,
+                response_deserializer=swarm__api_dot_node__pb2.RecoverResponse.FromString,
+                _registered_method=True)
         self.Status = channel.unary_unary(
                 '/swarm.v1.NodeControl/Status',
                 request_serializer=swarm__api_dot_node__pb2.StatusRequest.SerializeToString,
@@ -92,6 +102,20 @@ class NodeControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Restore(self, request, context):
+        """Makes a cluster of one manager, this machine, from a backup. FAILED_PRECONDITION: this machine is a node already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Recover(self, request, context):
+        """Makes this node, a manager whose cluster lost its quorum, the only manager, with all it holds. Repeating it is safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Status(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -120,6 +144,16 @@ def add_NodeControlServicer_to_server(servicer, server):
                     servicer.Rejoin,
                     request_deserializer=swarm__api_dot_node__pb2.RejoinRequest.FromString,
                     response_serializer=swarm__api_dot_node__pb2.RejoinResponse.SerializeToString,
+            ),
+            'Restore': grpc.unary_unary_rpc_method_handler(
+                    servicer.Restore,
+                    request_deserializer=swarm__api_dot_node__pb2.RestoreRequest.FromString,
+                    response_serializer=swarm__api_dot_node__pb2.RestoreResponse.SerializeToString,
+            ),
+            'Recover': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recover,
+                    request_deserializer=swarm__api_dot_node__pb2.RecoverRequest.FromString,
+                    response_serializer=swarm__api_dot_node__pb2.RecoverResponse.SerializeToString,
             ),
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
@@ -235,6 +269,60 @@ class NodeControl:
             '/swarm.v1.NodeControl/Rejoin',
             swarm__api_dot_node__pb2.RejoinRequest.SerializeToString,
             swarm__api_dot_node__pb2.RejoinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Restore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.NodeControl/Restore',
+            swarm__api_dot_node__pb2.RestoreRequest.SerializeToString,
+            swarm__api_dot_node__pb2.RestoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.NodeControl/Recover',
+            swarm__api_dot_node__pb2.RecoverRequest.SerializeToString,
+            swarm__api_dot_node__pb2.RecoverResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,10 @@ class NodeControlStub:
     """Takes this node back into its cluster, as the node it is: at other managers' addresses, at another address of its own, or with a
     new certificate where the old one has ended. Refused as a whole, or done: the daemon's work and its manager start anew, containers run on.
     """
+    Restore: _grpc.UnaryUnaryMultiCallable[_node_pb2.RestoreRequest, _node_pb2.RestoreResponse]
+    """Makes a cluster of one manager, this machine, from a backup. FAILED_PRECONDITION: this machine is a node already."""
+    Recover: _grpc.UnaryUnaryMultiCallable[_node_pb2.RecoverRequest, _node_pb2.RecoverResponse]
+    """Makes this node, a manager whose cluster lost its quorum, the only manager, with all it holds. Repeating it is safe."""
     Status: _grpc.UnaryUnaryMultiCallable[_node_pb2.StatusRequest, _node_pb2.StatusResponse]
 
 @_typing.type_check_only
@@ -54,6 +58,10 @@ class NodeControlAsyncStub(NodeControlStub):
     """Takes this node back into its cluster, as the node it is: at other managers' addresses, at another address of its own, or with a
     new certificate where the old one has ended. Refused as a whole, or done: the daemon's work and its manager start anew, containers run on.
     """
+    Restore: _aio.UnaryUnaryMultiCallable[_node_pb2.RestoreRequest, _node_pb2.RestoreResponse]  # type: ignore[assignment]
+    """Makes a cluster of one manager, this machine, from a backup. FAILED_PRECONDITION: this machine is a node already."""
+    Recover: _aio.UnaryUnaryMultiCallable[_node_pb2.RecoverRequest, _node_pb2.RecoverResponse]  # type: ignore[assignment]
+    """Makes this node, a manager whose cluster lost its quorum, the only manager, with all it holds. Repeating it is safe."""
     Status: _aio.UnaryUnaryMultiCallable[_node_pb2.StatusRequest, _node_pb2.StatusResponse]  # type: ignore[assignment]
 
 class NodeControlServicer(metaclass=_abc_1.ABCMeta):
@@ -89,6 +97,22 @@ class NodeControlServicer(metaclass=_abc_1.ABCMeta):
         """Takes this node back into its cluster, as the node it is: at other managers' addresses, at another address of its own, or with a
         new certificate where the old one has ended. Refused as a whole, or done: the daemon's work and its manager start anew, containers run on.
         """
+
+    @_abc_1.abstractmethod
+    def Restore(
+        self,
+        request: _node_pb2.RestoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.RestoreResponse, _abc.Awaitable[_node_pb2.RestoreResponse]]:
+        """Makes a cluster of one manager, this machine, from a backup. FAILED_PRECONDITION: this machine is a node already."""
+
+    @_abc_1.abstractmethod
+    def Recover(
+        self,
+        request: _node_pb2.RecoverRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.RecoverResponse, _abc.Awaitable[_node_pb2.RecoverResponse]]:
+        """Makes this node, a manager whose cluster lost its quorum, the only manager, with all it holds. Repeating it is safe."""
 
     @_abc_1.abstractmethod
     def Status(

@@ -1097,6 +1097,7 @@ class Cluster(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     ROOT_CA_FIELD_NUMBER: _builtins.int
     REVOKED_NODES_FIELD_NUMBER: _builtins.int
+    RESTORATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     @_builtins.property
     def meta(self) -> _types_pb2.Meta: ...
@@ -1108,6 +1109,10 @@ class Cluster(_message.Message):
     def revoked_nodes(self) -> _containers.MessageMap[_builtins.str, _timestamp_pb2.Timestamp]:
         """Nodes that were removed: their certificates admit nowhere any more. Node id -> expiry of the last certificate."""
 
+    @_builtins.property
+    def restoration(self) -> Global___Restoration:
+        """How this cluster came out of an earlier one; unset: it never did."""
+
     def __init__(
         self,
         *,
@@ -1116,14 +1121,53 @@ class Cluster(_message.Message):
         spec: _specs_pb2.ClusterSpec | None = ...,
         root_ca: Global___RootCa | None = ...,
         revoked_nodes: _abc.Mapping[_builtins.str, _timestamp_pb2.Timestamp] | None = ...,
+        restoration: Global___Restoration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "root_ca", b"root_ca", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "restoration", b"restoration", "root_ca", b"root_ca", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "meta", b"meta", "revoked_nodes", b"revoked_nodes", "root_ca", b"root_ca", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "meta", b"meta", "restoration", b"restoration", "revoked_nodes", b"revoked_nodes", "root_ca", b"root_ca", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Cluster: _TypeAlias = Cluster  # noqa: Y015
+
+@_typing.final
+class Restoration(_message.Message):
+    """A cluster of one manager that went on from a backup (restore), or from what the last manager held (recover)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERA_FIELD_NUMBER: _builtins.int
+    RESTORED_AT_FIELD_NUMBER: _builtins.int
+    TAKEN_AT_FIELD_NUMBER: _builtins.int
+    NODES_DUE_FIELD_NUMBER: _builtins.int
+    era: _builtins.int
+    """the upper half of every Raft term since then"""
+    @_builtins.property
+    def restored_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def taken_at(self) -> _timestamp_pb2.Timestamp:
+        """when the backup was taken; unset: recovered, not restored"""
+
+    @_builtins.property
+    def nodes_due(self) -> _timestamp_pb2.Timestamp:
+        """Until then the tasks of nodes that have not come back are not replaced elsewhere."""
+
+    def __init__(
+        self,
+        *,
+        era: _builtins.int = ...,
+        restored_at: _timestamp_pb2.Timestamp | None = ...,
+        taken_at: _timestamp_pb2.Timestamp | None = ...,
+        nodes_due: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["nodes_due", b"nodes_due", "restored_at", b"restored_at", "taken_at", b"taken_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["era", b"era", "nodes_due", b"nodes_due", "restored_at", b"restored_at", "taken_at", b"taken_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Restoration: _TypeAlias = Restoration  # noqa: Y015
 
 @_typing.final
 class Object(_message.Message):

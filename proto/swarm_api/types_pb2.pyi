@@ -140,7 +140,7 @@ class _NodeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NodeState.V
     READY_STATE: _NodeState.ValueType  # 2
     """connected"""
     DISCONNECTED: _NodeState.ValueType  # 3
-    """closed its session by itself"""
+    """not heard of since the cluster was restored: it may yet come back with what runs on it"""
 
 class NodeState(_NodeState, metaclass=_NodeStateEnumTypeWrapper): ...
 
@@ -151,7 +151,7 @@ DOWN: NodeState.ValueType  # 1
 READY_STATE: NodeState.ValueType  # 2
 """connected"""
 DISCONNECTED: NodeState.ValueType  # 3
-"""closed its session by itself"""
+"""not heard of since the cluster was restored: it may yet come back with what runs on it"""
 Global___NodeState: _TypeAlias = NodeState  # noqa: Y015
 
 @_typing.final

@@ -123,7 +123,10 @@ def _engine_crash(testbed: Testbed, options: argparse.Namespace) -> None:
 
 
 def _engine_start(testbed: Testbed, options: argparse.Namespace) -> None:
-    testbed.host(options.host).engine.start(testbed.engine_options())
+    engine_options = testbed.engine_options()
+    if engine_options is None:
+        raise TestbedError("the hosts of this testbed have no engines: make one with engines, by 'up'")
+    testbed.host(options.host).engine.start(engine_options)
 
 
 def _cut(testbed: Testbed, options: argparse.Namespace) -> None:

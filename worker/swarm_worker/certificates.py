@@ -68,7 +68,7 @@ class Certificates:
     def _complain(self, error: RenewalError, retry_in_s: float) -> None:
         ended = self._identity.expiry_error()
         if ended:
-            log.error(ended)  # noqa: TRY400 - no traceback for people
+            log.error(ended)
             return
         ends = f"{self._identity.certificate_ends:%Y-%m-%d %H:%M} UTC"
         log.warning("the certificate could not be renewed", reason=str(error), ends=ends, retry_in_s=retry_in_s)

@@ -14,8 +14,12 @@ from swarm_api.node_pb2 import (
     JoinResponse,
     LeaveRequest,
     LeaveResponse,
+    RecoverRequest,
+    RecoverResponse,
     RejoinRequest,
     RejoinResponse,
+    RestoreRequest,
+    RestoreResponse,
     StatusRequest,
     StatusResponse,
 )
@@ -35,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 class NodeControl(NodeControlServicer):
-    """Init, Join, Leave, Rejoin, Status."""
+    """Init, Join, Leave, Rejoin, Restore, Recover, Status."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -69,6 +73,22 @@ class NodeControl(NodeControlServicer):
         """See node.proto."""
         try:
             return await self._node.rejoin(request)
+        except (WorkerError, OSError) as error:
+            await _refuse(context, error)
+            raise
+
+    async def Restore(self, request: RestoreRequest, context: Any) -> RestoreResponse:  # noqa: N802 - gRPC's
+        """See node.proto."""
+        try:
+            return await self._node.restore(request)
+        except (WorkerError, OSError) as error:
+            await _refuse(context, error)
+            raise
+
+    async def Recover(self, request: RecoverRequest, context: Any) -> RecoverResponse:  # noqa: N802 - gRPC's
+        """See node.proto."""
+        try:
+            return await self._node.recover(request)
         except (WorkerError, OSError) as error:
             await _refuse(context, error)
             raise

@@ -15,13 +15,17 @@ from swarm_api.node_pb2 import (
     InitResponse,
     JoinRequest,
     JoinResponse,
+    RecoverRequest,
+    RecoverResponse,
     RejoinRequest,
     RejoinResponse,
+    RestoreRequest,
+    RestoreResponse,
     StatusResponse,
 )
 from swarm_api.types_pb2 import NodeAvailability, NodeRole
 
-from swarm_worker import joining, rejoining
+from swarm_worker import joining, quorum, rejoining
 from swarm_worker.addresses import check_local, local_address_towards, split, with_port
 from swarm_worker.config import Config
 from swarm_worker.errors import ManagerError, NodeStateError, StateError
@@ -31,7 +35,7 @@ from swarm_worker.member import EngineFactory, Member
 from swarm_worker.storage import NodeFile, NodeStore
 from swarm_worker.supervisor import manager_command
 
-PROGRAM_S = 30.0  # for the program that makes the first state, or a certificate
+PROGRAM_S = 120.0  # for the program that makes the first state, or a certificate; a backup may be large
 LEAD_S = 20.0  # for the first manager to lead
 CONNECT_S = 5.0  # after joining: that long the answer waits for the node to be ready
 DRAIN_S = 60.0  # for all containers of a node that leaves
@@ -138,6 +142,43 @@ class Node:
                 self.start()
             await self._until_connected(CONNECT_S)
             return self._rejoined()
+
+    async def restore(self, request: RestoreRequest) -> RestoreResponse:
+        """Make a cluster of one manager, this machine as a new node, from a backup."""
+        async with self._changing:
+            self._refuse_if_node()
+            failure = "The cluster could not be restored"
+            made = json.loads(await _output_of(self._restore_command(request), failure, request.passphrase))
+            self.start()
+            await self._until_leading()
+            made["taken_at"] = _from_text(made["taken_at"])
+            return RestoreResponse(**made)
+
+    def _restore_command(self, request: RestoreRequest) -> list[str]:
+        command = [*manager_command(), "restore", *self._manager_flags(), "--backup", request.path]
+        command += ["--advertise-address", self._advertised(request.advertise_address, "")]
+        command += ["--availability", NodeAvailability.Name(request.availability).lower()]
+        command += ["--nodes-due-after-s", str(request.nodes_due_after.ToTimedelta().total_seconds())]
+        if request.listen_address:
+            command += ["--listen-address", with_port(request.listen_address, "listen address")]
+        return command
+
+    async def recover(self, request: RecoverRequest) -> RecoverResponse:
+        """Make this node's manager the only one of the cluster, with all it holds. A refusal leaves it as it was."""
+        async with self._changing:
+            identity = NodeIdentity.load(self._store)
+            if identity is None or not identity.node.is_manager:
+                raise NodeStateError("This machine runs no manager: recover on one that does.")
+            if not request.even_with_quorum:
+                await quorum.refuse_if_it_lives(identity)
+            await self.stop()
+            try:
+                command = [*manager_command(), "recover", *self._manager_flags()]
+                made = json.loads(await _output_of(command, "The cluster could not be recovered"))
+            finally:
+                self.start()
+            await self._until_leading()
+            return RecoverResponse(**made)
 
     async def _reissue(self) -> None:
         """Have the manager's program make this node a certificate, with the CA's key in its own data."""
@@ -281,12 +322,19 @@ def _timestamp(moment: datetime) -> Timestamp:
     return stamp
 
 
-async def _output_of(command: list[str], failure: str) -> bytes:
+def _from_text(moment: str) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromJsonString(moment)
+    return stamp
+
+
+async def _output_of(command: list[str], failure: str, stdin: bytes = b"") -> bytes:
     """What a program prints; ManagerError with its own words when it fails."""
-    child = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipe = subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     try:
         async with asyncio.timeout(PROGRAM_S):
-            out, err = await child.communicate()
+            out, err = await child.communicate(stdin)
     except TimeoutError:
         child.kill()
         raise ManagerError(f"{failure}: {command[0]} did not end within {PROGRAM_S:.0f} s.") from None

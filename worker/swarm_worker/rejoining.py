@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from swarm_api.access import Credentials, Endpoint
 from swarm_api.ca_pb2 import IssueNodeCertificateResponse, ReissueNodeCertificateRequest
 from swarm_api.ca_pb2_grpc import CaStub
-from swarm_api.identity import CertificateError, JoinToken, NodeCredentials, TokenError, new_key_and_csr
+from swarm_api.identity import CertificateError, NodeCredentials, ca_digest, new_key_and_csr
+from swarm_api.join_token import JoinToken, TokenError
 from swarm_api.node_pb2 import RejoinRequest
 from swarm_api.reach import Finding, diagnose
 from swarm_api.reissue import prove
@@ -133,7 +134,7 @@ def _token_of(identity: NodeIdentity, text: str) -> JoinToken:
     except TokenError as error:
         raise JoinError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
     try:
-        token.check_ca(identity.credentials.ca_pem)
+        token.check_digest(ca_digest(identity.credentials.ca_pem))
     except TokenError as error:
         raise JoinError(
             "The token is of another cluster than this node: get one with 'swarm-cli join-token' on a manager of its "

@@ -46,6 +46,8 @@ REPORT_S = 5.0
 HEARTBEAT_TRIES = 2
 SHORTEST_HEARTBEAT_S = 0.5
 
+_STALE = "the manager's term is over: another one has led since"
+
 log = structlog.get_logger(__name__)
 
 
@@ -137,6 +139,9 @@ class Session:
             raise
         if not isinstance(first, SessionMessage):
             raise SessionError(f"the manager at {address} closed the session at once")
+        if first.term < self._agent.assignments.term:
+            call.cancel()  # it must not win the search: a leader that counts may be a moment behind
+            raise SessionError(f"{address}: {_STALE}")
         self._described = description
         return Link(address, stub, call, first)
 
@@ -181,7 +186,7 @@ class Session:
     def _take(self, message: SessionMessage) -> None:
         verdict = self._agent.apply(message)
         if verdict is Verdict.STALE:
-            raise SessionError("the manager's term is over: another one has led since")
+            raise SessionError(_STALE)
         if verdict is Verdict.GAP:
             raise SessionError("an assignment was missed")
         if message.managers:

@@ -18,7 +18,7 @@ _INIT_S = 60.0
 _JOIN_S = 60.0
 _LEAVE_S = 120.0
 
-_availability = click.option(
+availability_option = click.option(
     "--availability",
     type=click.Choice(["active", "pause", "drain"]),
     default="active",
@@ -64,7 +64,7 @@ listen_option = click.option(
     show_default=True,
     help="The UDP port of overlay networks.",
 )
-@_availability
+@availability_option
 @config_option
 @format_option
 def init(
@@ -85,7 +85,7 @@ def init(
     session = current()
     address = with_port(advertise_address or default_address())
     daemon = Daemon.of(session, config_file)
-    _refuse_second(local_node_id(session))
+    refuse_second(local_node_id(session))
     daemon.ensure_running()
     request = InitRequest(
         advertise_address=address,
@@ -105,7 +105,8 @@ def init(
     click.echo("To add a manager, run 'swarm-cli join-token manager' here and follow what it prints.")
 
 
-def _refuse_second(node_id: str) -> None:
+def refuse_second(node_id: str) -> None:
+    """Raise CliError when this machine is a node already."""
     if node_id:
         raise CliError(
             f"This machine is node {node_id} of a cluster already; 'swarm-cli leave' takes it out of that one first."
@@ -117,7 +118,7 @@ def _refuse_second(node_id: str) -> None:
 @click.option("--token", required=True, help="What 'swarm-cli join-token' printed on a manager.")
 @click.option("--advertise-address", "--advertise-addr", metavar="HOST[:PORT]", default="", help="As others reach it.")
 @listen_option
-@_availability
+@availability_option
 @config_option
 @format_option
 def join(
@@ -136,7 +137,7 @@ def join(
     check_token(token)
     remote = [with_port(address) for address in addresses]
     daemon = Daemon.of(session, config_file)
-    _refuse_second(local_node_id(session))
+    refuse_second(local_node_id(session))
     daemon.ensure_running()
     request = JoinRequest(
         token=token,

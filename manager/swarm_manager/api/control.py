@@ -2,6 +2,7 @@
 
 from swarm_api.control_pb2_grpc import ControlServicer
 
+from swarm_manager.api.backup import BackupRpcs
 from swarm_manager.api.cluster import ClusterRpcs
 from swarm_manager.api.configs import ConfigRpcs
 from swarm_manager.api.info import InfoRpcs
@@ -27,6 +28,7 @@ class ControlRpcs(
     ConfigRpcs,
     StackRpcs,
     WatchRpcs,
+    BackupRpcs,
     ControlServicer,
 ):
     """Every RPC of control.proto."""

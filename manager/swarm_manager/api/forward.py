@@ -11,7 +11,8 @@ Theory of operation
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
 import grpc
@@ -28,6 +29,7 @@ _FORWARD_TIMEOUT_S = 30.0  # of a caller who named no deadline
 _HASTY_MARGIN_S = 0.2  # answer this long before the caller's own deadline, so that it learns why
 
 Handler = Callable[[Any, Any], Awaitable[Message]]
+StreamHandler = Callable[[Any, Any], AsyncIterator[Message | bytes]]
 
 
 class RelayedError(ManagerError):
@@ -88,6 +90,35 @@ class Forwarder:
             raise NotLeaderError(str(self._leadership.no_leader()))
         return await self._pass_on(address, rule, request, who, context)
 
+    def stream(self, rule: Rule, who: Caller, local: StreamHandler) -> StreamHandler:
+        """What answers a streaming call: the local handler while this manager leads, else the leader's.
+
+        A stream is never begun twice: one that breaks ends with UnavailableError, and the caller begins anew.
+        """
+
+        def answer(request: Any, context: Any) -> AsyncIterator[Message | bytes]:
+            if self._leadership.leads():
+                return local(request, context)
+            return self._relayed(rule, request, who, context)
+
+        return answer
+
+    async def _relayed(self, rule: Rule, request: Message, who: Caller, context: Any) -> AsyncIterator[bytes]:
+        address = self._leadership.leader_address()
+        if address is None or who.forwarded:
+            raise NotLeaderError(str(self._leadership.no_leader()))
+        call = self._peers.channel(address).unary_stream(rule.path, None, None)(
+            request.SerializeToString(),
+            timeout=context.time_remaining(),
+            metadata=((FORWARDED_ROLE, who.role), (FORWARDED_NODE, who.node_id)),
+        )
+        try:
+            with _heard_from_the_leader():
+                async for message in call:
+                    yield message
+        finally:
+            call.cancel()
+
     async def _pass_on(self, address: str, rule: Rule, request: Message, who: Caller, context: Any) -> bytes:
         call = self._peers.channel(address).unary_unary(rule.path, None, None)(
             request.SerializeToString(),
@@ -110,8 +141,15 @@ class Forwarder:
 
 
 async def _outcome(call: Any) -> bytes:
-    try:
+    with _heard_from_the_leader():
         return bytes(await call)
+
+
+@contextlib.contextmanager
+def _heard_from_the_leader() -> Iterator[None]:
+    """What ends a call to the leader, in our own errors."""
+    try:
+        yield
     except grpc.aio.AioRpcError as error:
         if error.code() == grpc.StatusCode.UNAVAILABLE:
             raise UnavailableError(error.details() or "the leader does not answer") from error

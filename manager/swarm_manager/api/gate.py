@@ -57,8 +57,12 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not subscri
     def _stream(self, path: str, rule: Rule | None, handler: Any) -> Any:
         async def answer(raw: bytes, context: Any) -> AsyncIterator[bytes]:
             try:
-                _who, request = self._admit(path, rule, raw, context)
-                async for message in handler.unary_stream(request, context):
+                who, request = self._admit(path, rule, raw, context)
+                assert rule is not None
+                messages = handler.unary_stream
+                if rule.belongs_to_leader(request):
+                    messages = self._forwarder.stream(rule, who, messages)
+                async for message in messages(request, context):
                     yield _bytes(message)
             except Exception as error:  # noqa: BLE001 - every fault must become an answer
                 await abort(context, path, error)

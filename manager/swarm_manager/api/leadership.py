@@ -28,6 +28,11 @@ class StoreLeadership:
         raft = self._store.raft
         if raft.journal_error:
             return JournalFullError(raft.journal_error)
+        if raft.superseded:
+            return UnavailableError(
+                "This manager stands down: its cluster was restored or recovered without it; ask one of the new "
+                "cluster's managers, and run 'swarm-cli rejoin' on this node to bring it there."
+            )
         voters = [member for member in raft.members.values() if member.voter]
         if not voters:
             return UnavailableError("No manager leads: this manager has not joined the others yet.")

@@ -1,6 +1,7 @@
 """Notices nodes that fell silent."""
 
 import asyncio
+import time
 
 import structlog
 from swarm_api.defaults import NODE_DOWN_AFTER_S
@@ -11,6 +12,7 @@ from swarm_manager.api.lookup import shown_name
 from swarm_manager.api.proposing import change_set, now_timestamp
 from swarm_manager.api.sessions import Sessions
 from swarm_manager.core import status
+from swarm_manager.core.refounding import is_due_back
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.core.times import duration_ns
 from swarm_manager.errors import NotFoundError
@@ -33,13 +35,15 @@ class NodeMonitor:
             await asyncio.sleep(_PERIOD_S)
             self._sessions.tick(_PERIOD_S)
             snapshot = self._store.snapshot
-            limit_s = _limit_s(snapshot)
-            silent = [node for node in snapshot.nodes.values() if self._is_silent(node, limit_s)]
+            limit_s, may_be_away = _limit_s(snapshot), not is_due_back(snapshot, time.time_ns())
+            silent = [n for n in snapshot.nodes.values() if self._is_silent(n, limit_s, may_be_away=may_be_away)]
             if silent:
                 await self._declare_down(snapshot, silent, term)
 
-    def _is_silent(self, node: Node, limit_s: float) -> bool:
-        return node.status.state == NodeState.READY_STATE and self._sessions.silence_s(node.id) > limit_s
+    def _is_silent(self, node: Node, limit_s: float, *, may_be_away: bool) -> bool:
+        """A node of before a restoration (DISCONNECTED) has its own, longer time to come back."""
+        heard_of = (NodeState.READY_STATE,) if may_be_away else (NodeState.READY_STATE, NodeState.DISCONNECTED)
+        return node.status.state in heard_of and self._sessions.silence_s(node.id) > limit_s
 
     async def _declare_down(self, snapshot: Snapshot, silent: list[Node], term: int) -> None:
         now = now_timestamp()

@@ -64,7 +64,7 @@ MESSAGES: dict[str, tuple[int, tuple[tuple[str, str], ...]]] = {
     ),
     "snapshot_wait": (11, (("term", "u"), ("commit_index", "u"), ("seq", "u"))),
     "higher_term": (12, (("term", "u"),)),
-    "hello": (13, (("address", "s"), ("index", "u"), ("members", "M"))),
+    "hello": (13, (("address", "s"), ("era", "o"), ("index", "u"), ("members", "M"))),
     "not_member": (14, (("index", "u"), ("members", "M"))),
 }
 _BY_BYTE = {byte: (name, fields) for name, (byte, fields) in MESSAGES.items()}

@@ -21,8 +21,10 @@ import random
 from collections.abc import Callable
 
 from pysyncobj.node import Node
+from swarm_api.eras import era_of
 
 from swarm_manager.raft.arrivals import SnapshotArrivals
+from swarm_manager.raft.at_rest import check_covered
 from swarm_manager.raft.codec import COMMAND_MEMBERSHIP, COMMAND_REGULAR, Entry, Message
 from swarm_manager.raft.config import RaftConfig
 from swarm_manager.raft.disk import Disk
@@ -102,7 +104,7 @@ class RaftCore(RaftEngine):
         self.proposals = Proposals(self, max_bytes=config.max_proposal_bytes, queue_bytes=config.proposal_queue_bytes)
         self.transport = RaftTransport(links)
         snapshot = self.snapshots.read()
-        _check_covered(journal, snapshot, disk)
+        check_covered(journal, snapshot, disk)
         if snapshot is not None:
             journal.align(snapshot.previous, snapshot.last)
             journal.rebase(snapshot.membership)
@@ -262,9 +264,16 @@ class RaftCore(RaftEngine):
         for peer in self.transport.connected & membership.members.keys():
             self.transport.resume(peer)
 
+    @property
+    def era(self) -> int | None:
+        """The era of this member's log; None for a newcomer's, which has nothing in it yet."""
+        _, index, term = self.journal.entries[-1]
+        return None if index <= 1 else era_of(term)
+
     def may_campaign(self) -> bool:
         """Whether this member may try to lead."""
-        return self.journal.healthy and not self.transport.removed and self.journal.membership.is_voter(self.node_id)
+        is_out = self.transport.removed or self.transport.superseded
+        return self.journal.healthy and not is_out and self.journal.membership.is_voter(self.node_id)
 
     def responding(self) -> frozenset[str]:
         """As leader: the other members heard from within the fallback timeout."""
@@ -379,13 +388,3 @@ class RaftCore(RaftEngine):
         self.reads.fail_all()
         self.destroy()
         self._disk.close()
-
-
-def _check_covered(journal: StockJournal, snapshot: Snapshot | None, disk: Disk) -> None:
-    """A log whose head was compacted away needs the snapshot that covers it."""
-    if snapshot is None and len(journal) and journal.first_index > 1:
-        raise CorruptData(
-            f"the snapshot in {disk.describe()} is missing, and the journal begins at entry "
-            f"{journal.first_index}: remove this manager from the cluster and let it join again, or restore "
-            "its data folder from a backup"
-        )

@@ -31,7 +31,7 @@ from swarm_manager.raft.disk import AppendFile, Disk
 from swarm_manager.raft.errors import CorruptData, WireError
 
 SEGMENT_LIMIT_BYTES = 128 << 20
-_PREFIX = "journal-"
+PREFIX = "journal-"
 _VOTE_CRC = struct.Struct("<I")
 _REMEDY = "remove this manager from the cluster and let it join again, or restore its data folder from a backup"
 
@@ -277,7 +277,7 @@ class Journal:
 
     def _load(self, founding: Membership) -> None:
         names = self._disk.names()
-        segments = self._read_segments([name for name in names if name.startswith(_PREFIX)])
+        segments = self._read_segments([name for name in names if name.startswith(PREFIX)])
         has_vote = "vote" in names
         if has_vote:
             self._read_vote()
@@ -376,7 +376,7 @@ class Journal:
 
 
 def _name(sequence: int) -> str:
-    return f"{_PREFIX}{sequence:016d}"
+    return f"{PREFIX}{sequence:016d}"
 
 
 def _nobody_listens() -> None:

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from swarm_manager.raft.config import Member, Membership, RaftConfig, check_member, split_address
 from swarm_manager.raft.core import RaftCore
-from swarm_manager.raft.disk import Disk, LocalDisk
+from swarm_manager.raft.disk import Disk, open_disk
 from swarm_manager.raft.errors import InvalidConfig, NotLeader
 from swarm_manager.raft.machine import StateMachine
 from swarm_manager.raft.poller import Poller
@@ -51,6 +51,7 @@ class RaftStatus:
     match_index: Mapping[str, int]  # as leader: what each member has
     leader_silence_s: float  # since a leader was last heard; 0 on the leader itself
     removed: bool  # a member with a newer membership said so
+    superseded: bool  # a manager of a later era said so: the cluster went on without this one
     disk_problem: str  # empty while the journal takes writes
     snapshot_problem: str
     longest_tick_s: float  # since the start, without the waiting
@@ -77,7 +78,7 @@ class Replica:
         self._stopping = threading.Event()
         self._waited_s = 0.0
         self._longest_tick_s = 0.0
-        disk = disk or LocalDisk(config.data_dir)
+        disk = disk or open_disk(config.data_dir)
         try:
             self._core = RaftCore(
                 config,
@@ -229,6 +230,7 @@ class Replica:
             match_index={peer: core.match_index(peer) for peer in membership.members if core.is_leader},
             leader_silence_s=silence_s,
             removed=core.transport.removed,
+            superseded=core.transport.superseded,
             disk_problem="" if core.journal.healthy else core.disk_problem(),
             snapshot_problem=core.snapshots.last_error,
             longest_tick_s=self._longest_tick_s,

@@ -87,6 +87,19 @@ def parse(data: bytes) -> Snapshot:
     return Snapshot(last, previous, membership, view[start + meta_bytes : -_CRC.size])
 
 
+def read_snapshot(disk: Disk) -> Snapshot | None:
+    """The snapshot on this disk, None when there is none; CorruptData tells how to go on."""
+    if FILE_NAME not in disk.names():
+        return None
+    try:
+        return parse(disk.read(FILE_NAME))
+    except CorruptData as error:
+        raise CorruptData(
+            f"the snapshot in {disk.describe()} is damaged ({error}): remove this manager from the "
+            "cluster and let it join again, or restore its data folder from a backup"
+        ) from error
+
+
 class SnapshotStore:
     """The newest snapshot of this member, and the transfers of it.  Used by the Raft thread only."""
 
@@ -122,16 +135,9 @@ class SnapshotStore:
 
     def read(self) -> Snapshot | None:
         """The snapshot on disk, None when there is none; CorruptData tells how to go on."""
-        if FILE_NAME not in self._disk.names():
-            return None
-        try:
-            snapshot = parse(self._disk.read(FILE_NAME))
-        except CorruptData as error:
-            raise CorruptData(
-                f"the snapshot in {self._disk.describe()} is damaged ({error}): remove this manager from the "
-                "cluster and let it join again, or restore its data folder from a backup"
-            ) from error
-        self.last_index = snapshot.last[1]
+        snapshot = read_snapshot(self._disk)
+        if snapshot is not None:
+            self.last_index = snapshot.last[1]
         return snapshot
 
     def stage(self, snapshot: Snapshot, image: object) -> None:

@@ -203,6 +203,7 @@ class ReplicatedStore:
             members=members,
             journal_error=status.disk_problem,
             removed=status.removed,
+            superseded=status.superseded,
         )
 
     @property

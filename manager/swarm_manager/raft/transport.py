@@ -11,6 +11,10 @@ Theory of operation
     its way back.  Anybody else is told `not_member` with the members as I know them, and cut off: that is how
     a removed manager learns that it was removed.  Nothing but `hello` and `not_member` is read from a
     stranger.
+
+    A `hello` also names the era of the sender's log (swarm_api/eras.py).  Managers of different eras share a CA
+    and may share ids and addresses, but not a log: they never talk.  Of the two the earlier one's cluster was
+    restored or recovered without it; that one stands down for as long as it runs, and keeps its data.
 """
 
 import logging
@@ -46,6 +50,7 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
         self._crowded: set[str] = set()  # who cannot take more for now
         self._hint: Membership | None = None
         self.removed = False
+        self.superseded = False
         self._was_member = False
 
     def attach(self, core: "RaftCore", handlers: dict[str, Callable[[str, Message], None]]) -> None:
@@ -62,6 +67,8 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
 
     def allowed(self) -> dict[str, str]:
         """Whom we talk to: id and address."""
+        if self.superseded:
+            return {}
         known = self._core.journal.membership
         peers: dict[str, str] = {}
         if known.index == 0 or self._core.node_id not in known.members:
@@ -102,7 +109,15 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
         members = tuple(known.members.values())
         self._links.send(
             peer,
-            codec.encode({"type": "hello", "address": core.advertise, "index": known.index, "members": members}),
+            codec.encode(
+                {
+                    "type": "hello",
+                    "address": core.advertise,
+                    "era": core.era,
+                    "index": known.index,
+                    "members": members,
+                }
+            ),
         )
 
     def link_down(self, peer: str) -> None:
@@ -134,6 +149,8 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
             self._refuse(peer)
 
     def _greeted(self, peer: str, message: Message) -> None:
+        if not self._is_of_our_era(peer, message["era"]):
+            return
         theirs = Membership.of(message["members"], message["index"])
         self._consider_hint(peer, theirs)
         if peer not in self.allowed():
@@ -144,6 +161,36 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
             self._members.add(peer)
             self._onNodeConnected(Node(peer))
             self._core.wake_soon()
+
+    def _is_of_our_era(self, peer: str, theirs: int | None) -> bool:
+        """Whether this peer's log may be the same as ours; else its link is closed.  A newcomer has no era yet."""
+        ours = self._core.era
+        if ours is None or theirs is None or theirs == ours:
+            return True
+        if theirs > ours:
+            self._stand_down(peer)
+            return False
+        _log.warning(
+            "%s is a manager of this cluster as it was before it was restored or recovered (era %d, not %d): it is "
+            "refused until it has joined anew",
+            peer,
+            theirs,
+            ours,
+        )
+        return False  # closing the link is its part: our hello must reach it first
+
+    def _stand_down(self, peer: str) -> None:
+        if not self.superseded:
+            _log.error(
+                "this cluster was restored or recovered without this manager, as %s shows: this one stands down; its "
+                "node becomes a worker of the new cluster when it reaches it ('swarm-cli rejoin')",
+                peer,
+            )
+        self.superseded = True
+        self._links.drop(peer, "it is of a later era of this cluster")
+        self.refresh_peers()
+        if self._core.is_leader:
+            self._core.step_down()
 
     def _consider_hint(self, peer: str, theirs: Membership) -> None:
         newest = self._core.journal.membership.index
@@ -163,6 +210,8 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
 
     def _told_removed(self, peer: str, message: Message) -> None:
         core = self._core
+        if self.superseded:
+            return  # by a cluster of another era, which cannot speak of membership in ours
         gone = core.node_id not in {member.node_id for member in message["members"]}
         if gone and self._was_member and message["index"] > core.journal.membership.index:
             if not self.removed:

@@ -133,7 +133,7 @@ def test_a_member_that_sends_garbage_loses_its_link_and_nothing_else(cluster: Cl
     # A member that is down, so that its name is free to be used against the others.
     victim = next(m for m in cluster.living() if m is not cluster.leader()).spec["node_id"]
     cluster.members.pop(victim).kill()
-    hello = codec.encode({"type": "hello", "address": "127.0.0.1:9", "index": 0, "members": ()})
+    hello = codec.encode({"type": "hello", "address": "127.0.0.1:9", "era": None, "index": 0, "members": ()})
     valid = codec.encode({"type": "pre_vote", "term": 1, "round": 1, "last_log_index": 1, "last_log_term": 1})
     payloads = [
         frame(hello) + frame(pickle.dumps(Bomb(tmp_path / "pwned"))),

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
-from swarm_api.control_pb2 import CreateServiceRequest, CreateServiceResponse
+from swarm_api.control_pb2 import BackupMessage, BackupRequest, CreateServiceRequest, CreateServiceResponse
 from swarm_manager.api.auth import FORWARDED_NODE, FORWARDED_ROLE, Caller
 from swarm_manager.api.forward import Forwarder, RelayedError
 from swarm_manager.api.rules import read_rules
@@ -50,7 +50,11 @@ class Other:
     async def start(self) -> None:
         self.server = grpc.aio.server()
         handler = grpc.method_handlers_generic_handler(
-            "swarm.v1.Control", {"CreateService": grpc.unary_unary_rpc_method_handler(self._create)}
+            "swarm.v1.Control",
+            {
+                "CreateService": grpc.unary_unary_rpc_method_handler(self._create),
+                "Backup": grpc.unary_stream_rpc_method_handler(self._backup),
+            },
         )
         self.server.add_generic_rpc_handlers((handler,))
         self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
@@ -65,6 +69,13 @@ class Other:
         if self.answer is None:
             await asyncio.Event().wait()
         return bytes(self.answer.SerializeToString())
+
+    async def _backup(self, raw: bytes, context: Any) -> AsyncIterator[bytes]:
+        self.seen.append(dict(context.invocation_metadata()))
+        yield BackupMessage(state=b"one").SerializeToString()
+        if isinstance(self.answer, tuple):
+            await context.abort(*self.answer)
+        yield BackupMessage(state=b"two").SerializeToString()
 
 
 class Channels:
@@ -183,4 +194,53 @@ async def test_a_call_is_passed_on_only_once(forwarder: Forwarder, leadership: L
     leadership.set(address=other.address)
     with pytest.raises(UnavailableError):
         await forwarder.run(RULE, REQUEST, Caller("admin", "alice", forwarded=True), local, Context())
+    assert other.seen == []
+
+
+# Streams
+
+
+BACKUP = read_rules()["/swarm.v1.Control/Backup"]
+
+
+async def local_stream(request: Any, context: Any) -> AsyncIterator[BackupMessage]:
+    yield BackupMessage(state=b"here")
+
+
+async def states(forwarder: Forwarder, who: Caller = ALICE) -> list[bytes]:
+    answer = forwarder.stream(BACKUP, who, local_stream)(BackupRequest(), Context())
+    return [m.state if isinstance(m, BackupMessage) else BackupMessage.FromString(bytes(m)).state async for m in answer]
+
+
+async def test_the_leader_streams_by_itself(forwarder: Forwarder, leadership: Leadership) -> None:
+    leadership.set(here=True)
+    assert await states(forwarder) == [b"here"]
+
+
+async def test_a_follower_relays_the_leaders_stream(forwarder: Forwarder, leadership: Leadership, other: Other) -> None:
+    leadership.set(address=other.address)
+    assert await states(forwarder) == [b"one", b"two"]
+    assert (other.seen[0][FORWARDED_ROLE], other.seen[0][FORWARDED_NODE]) == ("admin", "alice")
+
+
+async def test_a_stream_that_breaks_in_the_middle_is_never_taken_for_whole(
+    forwarder: Forwarder, leadership: Leadership, other: Other
+) -> None:
+    leadership.set(address=other.address)
+    other.answer = (grpc.StatusCode.UNAVAILABLE, "This manager does not lead any more.")
+    with pytest.raises(UnavailableError, match="any more"):
+        await states(forwarder)
+    other.answer = (grpc.StatusCode.PERMISSION_DENIED, "Not for you.")
+    with pytest.raises(RelayedError, match="Not for you"):
+        await states(forwarder)
+
+
+async def test_a_stream_is_relayed_only_once_and_not_without_a_leader(
+    forwarder: Forwarder, leadership: Leadership, other: Other
+) -> None:
+    with pytest.raises(UnavailableError, match="No manager leads"):
+        await states(forwarder)
+    leadership.set(address=other.address)
+    with pytest.raises(UnavailableError):
+        await states(forwarder, Caller("admin", "alice", forwarded=True))
     assert other.seen == []

@@ -31,6 +31,9 @@ class RunsHere:
     async def run(self, rule: Rule, request: Message, who: Caller, local: Any, context: Any) -> bytes:
         return bytes((await local(request, context)).SerializeToString())
 
+    def stream(self, rule: Rule, who: Caller, local: Any) -> Any:
+        return local
+
 
 async def call(role: str, path: str, raw: bytes, rules: Mapping[str, Rule] = RULES, behaviour: Any = None) -> Any:
     """Call an RPC through the gate; what it answered, or the AbortError's arguments."""

@@ -93,7 +93,7 @@ def test_members_named_twice_or_unreachable_are_refused() -> None:
         (Member("", "1.2.3.4:1"),),
     ):
         with pytest.raises(WireError):
-            codec.decode(codec.encode({"type": "hello", "address": "", "index": 0, "members": bad}))
+            codec.decode(codec.encode({"type": "hello", "address": "", "era": None, "index": 0, "members": bad}))
 
 
 @given(MEMBERS, U64)

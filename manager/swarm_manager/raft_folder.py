@@ -1,0 +1,77 @@
+"""Exchanging all Raft data of a manager, so that a crash at any moment leaves the old or the new, whole.
+
+    raft.making       the new data while they are written
+    raft.next         the same, complete and durable: from the rename to this name on, the new data count
+    raft.before-TIME  the old data, kept until the node leaves or is demoted, or a person removes them
+    raft              what a manager runs on
+
+A manager that starts, and everybody who is about to exchange the data, first brings to its end what a crash
+interrupted: `settle`.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from swarm_api.identity import utc_now
+
+from swarm_manager.config import Settings
+from swarm_manager.raft.disk import Disk, open_disk
+
+
+def settle(settings: Settings) -> None:
+    """Finish an exchange that was decided, drop one that was not.  OSError when the disk refuses."""
+    making, following = _making(settings), _next(settings)
+    if making.exists():
+        shutil.rmtree(making)
+    if not following.exists():
+        return
+    if settings.raft_dir.exists():
+        settings.raft_dir.rename(settings.raft_dir.with_name(f"raft.before-{utc_now():%Y%m%dT%H%M%S.%f}"))
+    following.rename(settings.raft_dir)
+    _sync(settings.raft_dir.parent)
+
+
+def prepare(settings: Settings, write: Callable[[Disk], None]) -> None:
+    """Have new data written beside those in use, durably; nothing counts yet.  OSError when the disk refuses."""
+    making = _making(settings)
+    shutil.rmtree(making, ignore_errors=True)
+    making.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        disk = open_disk(making)
+        try:
+            write(disk)
+        finally:
+            disk.close()
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+
+
+def decide(settings: Settings) -> None:
+    """From now on the data that were prepared count; `settle` puts them in place."""
+    _making(settings).rename(_next(settings))
+    _sync(settings.raft_dir.parent)
+
+
+def discard(settings: Settings) -> None:
+    """Remove what an exchange left that no manager has ever run on."""
+    for folder in (_making(settings), _next(settings)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _making(settings: Settings) -> Path:
+    return settings.raft_dir.with_name("raft.making")
+
+
+def _next(settings: Settings) -> Path:
+    return settings.raft_dir.with_name("raft.next")
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
