@@ -61,9 +61,7 @@ def _own(settings: Settings) -> NodeCredentials:
 
 def _cluster(settings: Settings) -> Cluster:
     if not settings.raft_dir.is_dir():
-        raise StartError(
-            f"{settings.raft_dir} does not exist: this manager lost its data, and with it the CA's key"
-        )
+        raise StartError(f"{settings.raft_dir} does not exist: this manager lost its data, and with it the CA's key")
     try:
         with contextlib.closing(open_disk(settings.raft_dir)) as disk:
             cluster = read_held(disk).state.cluster
