@@ -20,9 +20,10 @@ from swarm_api.specs_pb2 import (
     NodeSpec,
     SecretSpec,
     ServiceSpec,
+    TaskSpec,
 )
 from swarm_api.templates import data_template_problems
-from swarm_api.types_pb2 import Annotations, PortConfig, UpdateConfig
+from swarm_api.types_pb2 import Annotations, PortConfig, RestartPolicy, UpdateConfig
 from swarm_api.validation_container import container_problems
 from swarm_api.validation_job import job_problems
 from swarm_api.validation_network import cluster_network_problems, network_problems
@@ -48,7 +49,7 @@ def _service(spec: ServiceSpec) -> Iterator[str]:
     yield from _mode(spec)
     yield from container_problems(spec.task.container)
     yield from resource_problems(spec.task.resources)
-    yield from duration_problems("task.restart", delay=spec.task.restart.delay, window=spec.task.restart.window)
+    yield from _restart(spec.task)
     yield from placement_problems(spec.task.placement)
     yield from _service_networks(spec)
     yield from _ports(spec)
@@ -65,6 +66,14 @@ def _mode(spec: ServiceSpec) -> Iterator[str]:
     yield from job_problems(spec)
     if spec.replicated.replicas > MAX_REPLICAS:
         yield f"replicated.replicas is {spec.replicated.replicas}; at most {MAX_REPLICAS} are allowed."
+
+
+def _restart(task: TaskSpec) -> Iterator[str]:
+    yield from duration_problems("task.restart", delay=task.restart.delay, window=task.restart.window)
+    if task.restart.condition not in RestartPolicy.Condition.values():
+        yield "task.restart.condition is none of any, on-failure and none."
+    if task.on_disconnect not in TaskSpec.OnDisconnect.values():
+        yield "task.on_disconnect is none of replace and keep."
 
 
 def _service_networks(spec: ServiceSpec) -> Iterator[str]:
@@ -103,6 +112,10 @@ def _update(field: str, config: UpdateConfig) -> Iterator[str]:
         yield f"{field}.max_failure_ratio is {config.max_failure_ratio:g}; it is a share, from 0 to 1."
     if config.parallelism > MAX_REPLICAS:
         yield f"{field}.parallelism is {config.parallelism}; at most {MAX_REPLICAS} are allowed, and 0 means all."
+    if config.order not in UpdateConfig.Order.values():
+        yield f"{field}.order is none of stop-first and start-first."
+    if config.failure_action not in UpdateConfig.FailureAction.values():
+        yield f"{field}.failure_action is none of pause, continue and rollback."
     if config.HasField("canary"):
         yield from share_problems(f"{field}.canary", config.canary)
     if field == "rollback" and config.HasField("canary"):

@@ -20,6 +20,7 @@ _IMAGE = re.compile(
 )
 _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_SHORTEST_HEALTH_NS = 10**6
 _REALTIME_SIGNAL = re.compile(r"RTM(?:IN(?:\+\d{1,2})?|AX(?:-\d{1,2})?)")
 
 
@@ -135,10 +136,8 @@ def _health(check: HealthConfig) -> Iterator[str]:
         yield f"task.container.healthcheck.test begins with {check.test[0]!r}; use NONE, CMD or CMD-SHELL."
     elif len(check.test) == 1 and check.test[0] != "NONE":
         yield "task.container.healthcheck.test has no command."
-    yield from duration_problems(
-        "task.container.healthcheck",
-        interval=check.interval,
-        timeout=check.timeout,
-        start_period=check.start_period,
-        start_interval=check.start_interval,
-    )
+    times = {name: getattr(check, name) for name in ("interval", "timeout", "start_period", "start_interval")}
+    yield from duration_problems("task.container.healthcheck", **times)
+    for name, time in times.items():
+        if time.seconds == 0 and 0 < time.nanos < _SHORTEST_HEALTH_NS:
+            yield f"task.container.healthcheck.{name} is shorter than a millisecond, which Docker refuses."

@@ -5,7 +5,7 @@ workers and the leader act until all is quiet, and moves the clock when only tim
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from swarm_api.dispatcher_pb2 import Assignment, TaskReport
@@ -24,7 +24,7 @@ from swarm_api.store_pb2 import Change, ChangeSet
 from swarm_api.types_pb2 import NodeState, Share, TaskState
 from swarm_manager.core import diff, planner
 from swarm_manager.core.dispatch import Assignments, affected_nodes, difference
-from swarm_manager.core.invariants import backward_steps, index_drift, unsettled, violations
+from swarm_manager.core.invariants import backward_steps, early_starts, index_drift, unsettled, violations
 from swarm_manager.core.kinds import KINDS, Stored, wrap
 from swarm_manager.core.machine import Committed, Conflict, Outcome, apply
 from swarm_manager.core.orchestrate.canary import follow_change
@@ -49,6 +49,8 @@ class FakeWorker:
         self.states: dict[str, int] = {}
         self.broken_images: dict[str, int] = {}  # image -> the state its tasks end in
         self.stuck: set[str] = set()  # images whose tasks do not get past STARTING
+        self.hangs = False  # it hears what it is told, and does nothing: a call to its engine does not return
+        self.said: list[TaskReport] = []  # all it ever reported
 
     def take(self, wanted: dict[str, Assignment]) -> None:
         changed, removed = difference(self.told, wanted)
@@ -57,12 +59,20 @@ class FakeWorker:
         for item in changed:
             self.told[item.key] = item
         assert self.told == wanted
+        self._check_secrets()
+
+    def _check_secrets(self) -> None:
+        """A node holds no secret that none of its tasks names."""
+        named = {f"secret/{ref.secret_id}" for task in self.tasks() for ref in task.spec.container.secrets}
+        assert {key for key in self.told if key.startswith("secret/")} <= named
 
     def tasks(self) -> list[Task]:
         return [item.task for _, item in sorted(self.told.items()) if item.HasField("task")]
 
     def step(self) -> list[TaskReport]:
         """One step of every task that has one to take."""
+        if self.hangs:
+            return []
         reports = []
         for task in self.tasks():
             before = self.states.get(task.id, TaskState.ASSIGNED)
@@ -70,6 +80,7 @@ class FakeWorker:
             if after != before:
                 self.states[task.id] = after
                 reports.append(report(task.id, after, "exit code 1" if after == TaskState.FAILED else ""))
+        self.said += reports
         return reports
 
     def _next(self, task: Task, state: int) -> int:
@@ -134,6 +145,7 @@ class SimulatedCluster:
         self._dirty |= diff.dirty_ids(happened)
         assert violations(self.snapshot) == []
         assert backward_steps(old, self.snapshot) == []
+        assert early_starts(old, self.snapshot) == []
         self._tell_workers(old, happened)
         return outcome
 
@@ -295,6 +307,12 @@ class SimulatedCluster:
         for batch in itertools.islice(made.batches(max_size_bytes=1), changes):
             self.commit(batch)
         self._knows_nothing = True
+
+    def repeat_reports(self, node_id: str, order: Callable[[list[TaskReport]], None]) -> None:
+        """All that a node ever reported arrives once more, in another order."""
+        said = list(self.workers[node_id].said)
+        order(said)
+        self._report(node_id, said)
 
     def step_workers(self) -> bool:
         moved = False

@@ -93,7 +93,8 @@ def test_a_scheduled_job_keeps_going(steps: list[Step], concurrency: int) -> Non
             iterations = {t.job_iteration.index for t in cluster.wanted("batch")}
             assert iterations <= {cluster.service("batch").job_iteration.index}
     before = cluster.service("batch").job_iteration.index
-    for node_id in cluster.workers:
+    for node_id, worker in cluster.workers.items():
+        worker.hangs = False
         cluster.connect(node_id)
         cluster.set_availability(node_id, 0)
     for _ in range(3):

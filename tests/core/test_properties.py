@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from swarm_api.objects_pb2 import Network, Object, ObjectKind, Service, Task, UpdateStatus
+from swarm_api.objects_pb2 import Network, Object, ObjectKind, Secret, Service, Task, UpdateStatus
 from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.store_pb2 import Change, ChangeSet
 from swarm_api.types_pb2 import NodeAvailability, Share, TaskState, UpdateConfig
@@ -28,6 +28,7 @@ EXAMPLES = int(os.environ.get("CORE_EXAMPLES", "8"))
 
 NODES = ("n1", "n2", "n3")
 SERVICES = ("web", "db", "all")
+CHANGES = ("image", "replicas", "remove", "nothing", "rebalance", "canary", "promote", "roll back", "secret")
 ENDS = (TaskState.FAILED, TaskState.COMPLETE, TaskState.REJECTED)
 
 Step = Callable[[SimulatedCluster], None]
@@ -71,9 +72,7 @@ def service_changes(draw: st.DrawFn) -> Step:
     name = draw(st.sampled_from(SERVICES))
     image = draw(st.sampled_from(("app:1", "app:2", "broken:1", "rejected:1")))
     replicas = draw(st.integers(0, 5))
-    what = draw(
-        st.sampled_from(("image", "replicas", "remove", "nothing", "rebalance", "canary", "promote", "roll back"))
-    )
+    what = draw(st.sampled_from(CHANGES))
 
     def change(cluster: SimulatedCluster) -> None:
         if not exists(cluster, name):
@@ -90,6 +89,11 @@ def service_changes(draw: st.DrawFn) -> Step:
             cluster.put(promoted(cluster.service(name), "ann", cluster.now))
         elif what == "roll back" and cluster.service(name).HasField("previous_spec"):
             cluster.put(rolled_back(cluster.service(name), 0, cluster.now))
+        elif what == "secret":
+            spec = copy_of(cluster.service(name).spec)
+            del spec.task.container.secrets[:]
+            spec.task.container.secrets.add(secret_id=f"secret-{replicas % 2}")
+            cluster.respecify(name, spec)
         elif what == "remove":
             cluster.remove(name)
         elif what == "rebalance":
@@ -105,7 +109,8 @@ def service_changes(draw: st.DrawFn) -> Step:
 @st.composite
 def node_events(draw: st.DrawFn) -> Step:
     node_id = draw(st.sampled_from(NODES))
-    what = draw(st.sampled_from(("lose", "connect", "drain", "activate", "pause")))
+    what = draw(st.sampled_from(("lose", "connect", "drain", "activate", "pause", "hang", "wake", "repeat")))
+    shuffle = draw(st.randoms(use_true_random=False)).shuffle
     availability = {
         "drain": NodeAvailability.DRAIN,
         "activate": NodeAvailability.ACTIVE,
@@ -117,6 +122,10 @@ def node_events(draw: st.DrawFn) -> Step:
             cluster.lose(node_id)
         elif what == "connect":
             cluster.connect(node_id)
+        elif what in ("hang", "wake"):
+            cluster.workers[node_id].hangs = what == "hang"
+        elif what == "repeat":
+            cluster.repeat_reports(node_id, shuffle)
         else:
             cluster.set_availability(node_id, availability[what])
 
@@ -168,6 +177,10 @@ STEPS = st.lists(
 def new_cluster(*, forgetful: bool) -> SimulatedCluster:
     cluster = SimulatedCluster(*NODES, forgetful=forgetful)
     cluster.add_network("back")
+    for number in range(2):
+        secret = Secret(id=f"secret-{number}")
+        secret.spec.annotations.name, secret.spec.data = f"key{number}", b"k"
+        cluster.put(secret)
     for worker in cluster.workers.values():
         worker.broken_images = {"broken:1": TaskState.FAILED, "rejected:1": TaskState.REJECTED}
     return cluster
@@ -176,7 +189,7 @@ def new_cluster(*, forgetful: bool) -> SimulatedCluster:
 def mend(cluster: SimulatedCluster) -> None:
     """The world becomes well again: nodes return, images work."""
     for worker in cluster.workers.values():
-        worker.broken_images = {}
+        worker.broken_images, worker.hangs = {}, False
     for node_id in NODES:
         cluster.connect(node_id)
         cluster.set_availability(node_id, NodeAvailability.ACTIVE)

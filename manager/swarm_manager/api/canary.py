@@ -10,7 +10,8 @@ from swarm_api.validation_words import share_problems
 from swarm_manager.api.auth import caller_name
 from swarm_manager.api.writes import copy_of
 from swarm_manager.core import status
-from swarm_manager.core.orchestrate.canary import follow_change, is_held_back, is_replacing, size_of
+from swarm_manager.core.orchestrate.canary import follow_change, is_held_back, size_of
+from swarm_manager.core.orchestrate.outdated import is_replacing
 from swarm_manager.core.snapshot import View
 from swarm_manager.errors import BadRequestError, RefusedError
 

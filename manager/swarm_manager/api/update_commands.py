@@ -6,6 +6,7 @@ from swarm_api.specs_pb2 import ServiceSpec
 
 from swarm_manager.api.writes import copy_of
 from swarm_manager.core.orchestrate.canary import is_held_back, promote
+from swarm_manager.core.orchestrate.turn_back import spec_before_update
 from swarm_manager.errors import NotFoundError, RefusedError
 
 _PAUSED = {
@@ -13,6 +14,7 @@ _PAUSED = {
     UpdateStatus.ROLLBACK_STARTED: UpdateStatus.ROLLBACK_PAUSED,
 }
 _RESUMED = {paused: running for running, paused in _PAUSED.items()}
+_UNDER_WAY = frozenset({UpdateStatus.UPDATING, UpdateStatus.PAUSED, UpdateStatus.CANARY})
 _WORDS = {UpdateStatus.UPDATING: "update", UpdateStatus.ROLLBACK_STARTED: "rollback"}
 
 
@@ -79,8 +81,10 @@ def _kept_spec(service: Service, version: int) -> ServiceSpec:
 
 
 def _spec_before(service: Service) -> ServiceSpec:
-    if service.HasField("canary"):
-        return service.canary.stable
+    """Of a service whose update is under way: what it was before; else the previous spec."""
+    before = spec_before_update(service) if service.update_status.state in _UNDER_WAY else None
+    if before is not None:
+        return before
     if not service.HasField("previous_spec"):
         raise RefusedError(f"Service {service.spec.annotations.name} has no earlier version to go back to.")
     return service.previous_spec

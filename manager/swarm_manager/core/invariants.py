@@ -1,7 +1,7 @@
 """What must hold after each commit. Asserted by tests and simulations; a manager may check it too.
 
-`violations` must be empty at any index, `unsettled` after the planner has nothing more to do, `backward_steps`
-between any two indexes.
+`violations` must be empty at any index, `unsettled` after the planner has nothing more to do, `backward_steps` and
+`early_starts` between any two indexes.
 """
 
 import ipaddress
@@ -41,6 +41,33 @@ def backward_steps(old: View, new: View) -> list[str]:
     return [text for before, after in pairs for text in _backward(before, after)]
 
 
+def early_starts(old: View, new: View) -> list[str]:
+    """Tasks that were let run from one snapshot to the next while another one of their slot was still being stopped.
+
+    What is on a node that is down or gone cannot be waited for.
+    """
+    released = [task for task in new.tasks.values() if _is_released(old.tasks.get(task.id), task)]
+    return [
+        f"Task {task.id} was let run before task {other.id} of its slot had stopped."
+        for task in released
+        for other in new.tasks_of_service(task.service_id).values()
+        if other.id != task.id and _slot_of(other) == _slot_of(task) and _is_stopping(new, other)
+    ]
+
+
+def _is_released(before: Task | None, after: Task) -> bool:
+    return after.desired_state == RUNNING and (before is None or before.desired_state < RUNNING)
+
+
+def _is_stopping(view: View, task: Task) -> bool:
+    is_held = is_live(task) and is_assigned(task) and not view.node_is_gone(task.node_id)
+    return is_held and not _is_wanted(task)
+
+
+def _slot_of(task: Task) -> tuple[str, int, str]:
+    return (task.service_id, task.slot, "" if task.slot else task.node_id)
+
+
 def index_drift(view: View) -> list[str]:
     """Names of the indexes that are not what the objects say."""
     fresh = Draft(Snapshot())
@@ -66,7 +93,7 @@ def _slots(view: View) -> Iterator[str]:
     slots: dict[tuple[str, int, str], list[Task]] = {}
     for task in view.tasks.values():
         if _is_wanted(task):
-            slots.setdefault((task.service_id, task.slot, "" if task.slot else task.node_id), []).append(task)
+            slots.setdefault(_slot_of(task), []).append(task)
     for key, tasks in slots.items():
         if len(tasks) > 2:
             yield f"Slot {key} has {len(tasks)} wanted tasks."

@@ -7,9 +7,9 @@ Theory of operation
 
     What only the commit can know is stamped here, whatever the proposal says: `meta` (version from the index,
     times from `proposed_at`), for tasks since when they are in their state, and for services `spec_version`,
-    `previous_spec` and `history`, which change when, and only when, the spec does.  A change of the spec that says
-    nothing new of the update's progress clears it, so that a new spec never inherits "paused" from the one before; a
-    canary goes on.
+    `previous_spec` and `history`, which change when, and only when, the spec does.  A change of the spec that has
+    tasks replaced and says nothing new of the update's progress clears it: a new update never inherits "paused" from
+    the one before.  Any other change lets the update that is under way go on.
 
     Rules that hold whoever proposes: expected versions, unique names and published ports, tasks' states that only
     move forward, and a task's spec, service and slot that never change.
@@ -36,6 +36,7 @@ from swarm_manager.core.codec import REMEMBERED_REQUESTS, SCHEMA_VERSION, Snapsh
 from swarm_manager.core.draft import Draft, published_ports
 from swarm_manager.core.kinds import KINDS, Kind, Stored, is_leaving, name_of, unwrap
 from swarm_manager.core.lifetime import note_state
+from swarm_manager.core.orchestrate.outdated import is_replacing
 from swarm_manager.core.snapshot import Snapshot
 
 __all__ = ["Committed", "Conflict", "Outcome", "SnapshotError", "apply", "dump", "load"]
@@ -222,7 +223,7 @@ def _stamp_service(new: Service, old: Service | None, index: int, at: Timestamp)
     kept = [replaced, *old.history]
     new.ClearField("history")
     new.history.extend(kept[:SERVICE_HISTORY_LIMIT])
-    if new.update_status == old.update_status and not new.HasField("canary"):
+    if new.update_status == old.update_status and is_replacing(old.spec, new.spec):
         new.update_status.CopyFrom(UpdateStatus())
 
 

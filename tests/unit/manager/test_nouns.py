@@ -200,7 +200,7 @@ async def test_a_change_between_decision_and_commit_is_decided_anew(control: Con
     touched.update_status.message = "planned meanwhile"
     store.before_propose = lambda: store.put(touched)
     updated = await update(control, service, scaled(3), service.meta.version.index)
-    assert (updated.spec.replicated.replicas, updated.update_status.message) == (3, "")
+    assert (updated.spec.replicated.replicas, updated.update_status.message) == (3, "planned meanwhile")
 
 
 async def test_an_update_that_changes_nothing_writes_nothing(control: ControlRpcs, store: MemoryStore) -> None:

@@ -162,12 +162,12 @@ async def test_a_repeated_update_is_done_once(control: ControlRpcs, store: Memor
     await have_secret(control)
     await have_service(control, user_of("key"))
     request = UpdateSecretRequest(id="key", request_id="r1")
-    request.spec.data = b"two"
+    request.spec.data = b"Two!"
     first = await control.UpdateSecret(request, None)
     after = store.snapshot.index
     assert await control.UpdateSecret(request, None) == first
     assert store.snapshot.index == after
-    assert b"two" not in first.SerializeToString()
+    assert b"Two!" not in first.SerializeToString()
 
 
 async def test_configs_do_the_same(control: ControlRpcs, store: MemoryStore) -> None:

@@ -15,11 +15,12 @@ Theory of operation
 """
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from swarm_api.essence import essence, with_essence_of
+from swarm_api.essence import with_essence_of
 from swarm_api.objects_pb2 import Service, UpdateStatus
 from swarm_api.specs_pb2 import ServiceSpec
-from swarm_api.types_pb2 import PortConfig, Share
+from swarm_api.types_pb2 import Share
 
+from swarm_manager.core.orchestrate.outdated import is_host_port, is_replacing
 from swarm_manager.core.scratch import copy_of
 
 
@@ -41,26 +42,12 @@ def stable_side(service: Service) -> Service:
     stable.spec.task.CopyFrom(with_essence_of(service.spec.task, before.task))
     stable.spec.endpoint.CopyFrom(before.endpoint)
     stable.endpoint.spec.CopyFrom(before.endpoint)
-    asked = {(p.target_port, p.protocol) for p in before.endpoint.ports if not _is_host(p)}
-    kept = [p for p in service.endpoint.ports if not _is_host(p) and (p.target_port, p.protocol) in asked]
+    asked = {(p.target_port, p.protocol) for p in before.endpoint.ports if not is_host_port(p)}
+    kept = [p for p in service.endpoint.ports if not is_host_port(p) and (p.target_port, p.protocol) in asked]
     del stable.endpoint.ports[:]
-    stable.endpoint.ports.extend([*kept, *(p for p in before.endpoint.ports if _is_host(p))])
+    stable.endpoint.ports.extend([*kept, *(p for p in before.endpoint.ports if is_host_port(p))])
     stable.spec_version.CopyFrom(service.canary.stable_version)
     return stable
-
-
-def _is_host(port: PortConfig) -> bool:
-    return port.publish_mode == PortConfig.HOST
-
-
-def is_replacing(before: ServiceSpec, after: ServiceSpec) -> bool:
-    """Whether a change of the spec has tasks replaced."""
-    if essence(before.task) != essence(after.task):
-        return True
-    old, new = before.endpoint.ports, after.endpoint.ports
-    if all(map(_is_host, old)) and not all(map(_is_host, new)):
-        return True  # they have to join the network of published ports
-    return list(filter(_is_host, old)) != list(filter(_is_host, new))
 
 
 def follow_change(before: Service, changed: Service, asked: Share | None, at: Timestamp) -> None:
@@ -106,9 +93,3 @@ def promote(service: Service, who: str, at: Timestamp) -> None:
     status.resumed_at.CopyFrom(at)
     status.ClearField("completed_at")
     status.message = f"canary promoted by {who or 'a user'}, update in progress"
-
-
-def take_back(service: Service) -> None:
-    """Puts the spec from before the canary in place; the tasks that have the change follow as in a rollback."""
-    service.spec.CopyFrom(service.canary.stable)
-    service.ClearField("canary")

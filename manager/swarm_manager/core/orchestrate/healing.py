@@ -2,6 +2,8 @@
 
 from swarm_api.objects_pb2 import Task
 from swarm_api.types_pb2 import (
+    COMPLETE,
+    FAILED,
     ORPHANED,
     REJECTED,
     RUNNING,
@@ -14,6 +16,8 @@ from swarm_manager.core.draft import is_live
 from swarm_manager.core.orchestrate.enforce import NodeRules, Stay
 from swarm_manager.core.orchestrate.restart import earliest_start_ns, verdict
 from swarm_manager.core.orchestrate.slots import Desk, Slot, Test
+
+_ENDED_BY_ITSELF = frozenset({COMPLETE, FAILED, REJECTED})
 
 
 def heal(desk: Desk, slot: Slot, rules: NodeRules, is_outdated: Test) -> None:
@@ -49,6 +53,17 @@ def replace(desk: Desk, slot: Slot, old: Task, order: UpdateConfig.Order.ValueTy
     if order == UpdateConfig.STOP_FIRST:
         old = desk.desire(slot, old, SHUTDOWN)
     desk.create(slot, replaces=old, renews=renews)
+
+
+def take_up(desk: Desk, slot: Slot) -> None:
+    """Makes the task that a slot without a wanted one lacks, when the pause after a failure has passed."""
+    last = slot.history()[-1]
+    not_before_ns = 0
+    if last.status.state in _ENDED_BY_ITSELF:
+        not_before_ns = verdict(slot, last, desk.restart, desk.is_of_other_kind(slot)).not_before_ns
+        if _ended_before_it_started(last) and desk.must_wait(not_before_ns):
+            return
+    desk.create(slot, replaces=last, start_after_ns=not_before_ns)
 
 
 def advance(desk: Desk, slot: Slot) -> None:

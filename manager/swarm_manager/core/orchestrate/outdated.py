@@ -1,4 +1,7 @@
-"""Whether a task is what its service wants now. Changing nothing restarts nothing."""
+"""Whether a task is what its service wants now, and what changes of a spec replace tasks.
+
+Changing nothing restarts nothing.
+"""
 
 from collections.abc import Callable
 
@@ -22,10 +25,7 @@ def outdated_test(scratch: Scratch, service: Service) -> Callable[[Task], bool]:
     known = {service.spec_version.index: False}
 
     def differs(task: Task) -> bool:
-        return (
-            essence(task.spec) != wanted
-            or [p for p in task.endpoint.spec.ports if p.publish_mode == PortConfig.HOST] != host_ports
-        )
+        return essence(task.spec) != wanted or list(filter(is_host_port, task.endpoint.spec.ports)) != host_ports
 
     def is_outdated(task: Task) -> bool:
         version = task.spec_version.index
@@ -36,5 +36,19 @@ def outdated_test(scratch: Scratch, service: Service) -> Callable[[Task], bool]:
     return is_outdated
 
 
+def is_replacing(before: ServiceSpec, after: ServiceSpec) -> bool:
+    """Whether a change of a service's spec has its tasks replaced."""
+    if essence(before.task) != essence(after.task):
+        return True
+    if all(map(is_host_port, before.endpoint.ports)) and not all(map(is_host_port, after.endpoint.ports)):
+        return True  # they have to join the network of published ports
+    return _host_ports(before) != _host_ports(after)
+
+
+def is_host_port(port: PortConfig) -> bool:
+    """Whether it is a port of the task's own node, which is made with the container."""
+    return port.publish_mode == PortConfig.HOST
+
+
 def _host_ports(spec: ServiceSpec) -> list[PortConfig]:
-    return [port for port in spec.endpoint.ports if port.publish_mode == PortConfig.HOST]
+    return [port for port in spec.endpoint.ports if is_host_port(port)]

@@ -7,6 +7,7 @@ from swarm_api.types_pb2 import (
 )
 
 from swarm_manager.core.draft import is_live
+from swarm_manager.core.orchestrate.healing import take_up
 from swarm_manager.core.orchestrate.slots import Desk, Slot
 
 
@@ -20,10 +21,18 @@ def scale(desk: Desk) -> None:
     live = [slot for slot in desk.in_order() if slot.wanted()]
     missing = replicas_of(desk.service) - len(live)
     if missing > 0:
-        _add(desk, missing)
+        abandoned = [slot for slot in desk.in_order() if _is_abandoned(slot)][:missing]
+        for slot in abandoned:
+            take_up(desk, slot)
+        _add(desk, missing - len(abandoned))
     elif missing < 0:
         for slot in by_removal_order(desk, live)[:-missing]:
             remove(desk, slot)
+
+
+def _is_abandoned(slot: Slot) -> bool:
+    """Whether its last task was given up to be replaced, and the leader died before it made the new one."""
+    return not slot.wanted() and any(task.desired_state < REMOVE for task in slot.tasks.values())
 
 
 def _add(desk: Desk, count: int) -> None:

@@ -32,11 +32,12 @@ from swarm_api.types_pb2 import (
 )
 
 from swarm_manager.core.draft import is_live
-from swarm_manager.core.orchestrate.canary import size_of, take_back
+from swarm_manager.core.orchestrate.canary import size_of
 from swarm_manager.core.orchestrate.healing import replace
 from swarm_manager.core.orchestrate.restart import earliest_start_ns
 from swarm_manager.core.orchestrate.room import waits_for_node, would_fit_without
 from swarm_manager.core.orchestrate.slots import Desk, Slot, SlotKey, created_ns
+from swarm_manager.core.orchestrate.turn_back import spec_before_update
 from swarm_manager.core.scratch import copy_of
 from swarm_manager.core.times import duration_ns, ns, seconds_ns
 
@@ -231,17 +232,14 @@ class Update:
         return duration_ns(config.monitor) if config.HasField("monitor") else seconds_ns(UPDATE_MONITOR_S)
 
     def _can_roll_back(self) -> bool:
-        service = self._desk.service
         is_forward = self._status.state in (UpdateStatus.UPDATING, UpdateStatus.CANARY)
-        return is_forward and (service.HasField("canary") or service.HasField("previous_spec"))
+        return is_forward and spec_before_update(self._desk.service) is not None
 
     def _roll_back(self, told: str) -> None:
-        """Puts the previous spec back. The tasks follow when that is committed and has its version."""
+        """Puts the spec from before the update back. The tasks follow when that is committed and has its version."""
         new = copy_of(self._desk.service)
-        if new.HasField("canary"):
-            take_back(new)
-        else:
-            new.spec.CopyFrom(new.previous_spec)
+        new.spec.CopyFrom(spec_before_update(new) or new.spec)
+        new.ClearField("canary")
         new.spec_changed_by = AUTOMATIC_ROLLBACK
         self._desk.service = new
         self._set_status(UpdateStatus.ROLLBACK_STARTED, f"rolling back: {told}", begins=True)
