@@ -8,6 +8,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from swarm_api.eras import election_of, era_of
 from swarm_api.states import state_name
 from swarm_api.types_pb2 import NodeState
 
@@ -29,7 +30,9 @@ class StateCollector(Collector):
 
     def _raft(self) -> Iterator[Metric]:
         raft = self._store.raft
-        yield GaugeMetricFamily("raftswarm_raft_term", "Raft term", value=raft.term)
+        # Two figures: a gauge is a double, in which a term with its era loses its last digits.
+        yield GaugeMetricFamily("raftswarm_raft_term", "Raft term within its era", value=election_of(raft.term))
+        yield GaugeMetricFamily("raftswarm_raft_era", "Era: of the last restore or recovery", value=era_of(raft.term))
         yield GaugeMetricFamily("raftswarm_raft_leads", "1 on the manager that leads", value=float(raft.leads))
         yield GaugeMetricFamily("raftswarm_raft_commit_index", "Last committed entry", value=raft.commit_index)
         yield GaugeMetricFamily("raftswarm_raft_applied_index", "Last applied entry", value=raft.applied_index)

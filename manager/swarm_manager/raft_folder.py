@@ -9,6 +9,7 @@ A manager that starts, and everybody who is about to exchange the data, first br
 interrupted: `settle`.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,11 @@ from swarm_api.identity import utc_now
 
 from swarm_manager.config import Settings
 from swarm_manager.raft.disk import Disk, open_disk
+
+
+def opened(settings: Settings, folder: Path | None = None) -> contextlib.closing[Disk]:
+    """This manager's Raft data (or those in a folder beside them), held to the block's end; InvalidConfig: in use."""
+    return contextlib.closing(open_disk(folder or settings.raft_dir))
 
 
 def settle(settings: Settings) -> None:
@@ -39,11 +45,8 @@ def prepare(settings: Settings, write: Callable[[Disk], None]) -> None:
     shutil.rmtree(making, ignore_errors=True)
     making.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        disk = open_disk(making)
-        try:
+        with opened(settings, making) as disk:
             write(disk)
-        finally:
-            disk.close()
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise

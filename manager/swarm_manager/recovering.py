@@ -5,7 +5,6 @@ of that majority without having been told so.  What it never received is lost.  
 leaves the old cluster or the new one.
 """
 
-import contextlib
 import time
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ from swarm_manager.core.times import SECOND_NS, timestamp
 from swarm_manager.errors import StartError
 from swarm_manager.raft.at_rest import Held, read_held, write_founding
 from swarm_manager.raft.config import Member
-from swarm_manager.raft.disk import Disk, open_disk
+from swarm_manager.raft.disk import Disk
 from swarm_manager.raft.errors import RaftError
 
 
@@ -54,7 +53,7 @@ def recover(settings: Settings) -> Recovered:
 
 
 def _recover(settings: Settings, node: NodeFile) -> Recovered:
-    with contextlib.closing(open_disk(settings.raft_dir)) as disk:  # held to the end: no manager starts meanwhile
+    with raft_folder.opened(settings) as disk:  # held to the end: no manager starts meanwhile
         held = read_held(disk)
         founder = _founder(held, node)
         plan = _plan(held, founder, time.time_ns())

@@ -6,20 +6,18 @@ the machine's owner did not have.  Whether this manager still belongs to the clu
 node that was removed, whatever its certificate says.
 """
 
-import contextlib
 from datetime import timedelta
 
 from swarm_api.defaults import CERTIFICATE_VALIDITY_S
 from swarm_api.identity import ROLE_MANAGER, CertificateError, NodeCredentials, new_key_and_csr, utc_now
 from swarm_api.objects_pb2 import Cluster
 
-from swarm_manager import pki
+from swarm_manager import pki, raft_folder
 from swarm_manager.config import Settings
 from swarm_manager.core import codec
 from swarm_manager.core.times import duration_ns
 from swarm_manager.errors import StartError
 from swarm_manager.raft.at_rest import read_held
-from swarm_manager.raft.disk import open_disk
 from swarm_manager.raft.errors import RaftError
 
 
@@ -63,7 +61,7 @@ def _cluster(settings: Settings) -> Cluster:
     if not settings.raft_dir.is_dir():
         raise StartError(f"{settings.raft_dir} does not exist: this manager lost its data, and with it the CA's key")
     try:
-        with contextlib.closing(open_disk(settings.raft_dir)) as disk:
+        with raft_folder.opened(settings) as disk:
             cluster = read_held(disk).state.cluster
     except (RaftError, OSError, codec.SnapshotError) as error:
         raise StartError(str(error)) from error

@@ -48,6 +48,8 @@ class FakeCluster(ControlServicer):
         self.rebalances = api.RebalanceResponse()  #: what there is to move
         self.runs_services = True  #: whether created services run at once
         self.fails_next: list[tuple[grpc.StatusCode, str]] = []
+        self.backup: list[api.BackupMessage] = []
+        self.backup_breaks = False  #: whether the manager goes away in the middle of one
         self.when_watched: list[Callable[[], object]] = []  #: done as soon as a watch stands
         self._remembered: dict[str, Any] = {}
         self._watchers: list[queue.Queue[api.WatchMessage | None]] = []
@@ -410,6 +412,12 @@ class FakeCluster(ControlServicer):
             )
         self.drop("stack", stack.id)
         return api.RemoveStackResponse(changes=changes)
+
+    def Backup(self, request: Any, context: grpc.ServicerContext) -> Iterator[api.BackupMessage]:
+        self._begin(request, context)
+        yield from self.backup
+        if self.backup_breaks:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "The manager is going down.")
 
     def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[api.WatchMessage]:
         self._begin(request, context)

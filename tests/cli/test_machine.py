@@ -58,6 +58,14 @@ class FakeDaemon(NodeControlServicer):
         self._file.unlink()
         return api.LeaveResponse()
 
+    def Restore(self, request: Any, context: grpc.ServicerContext) -> api.RestoreResponse:  # noqa: N802 - the API's
+        self._begin(request, context)
+        return api.RestoreResponse(node_id="n9", cluster_id="c1", era=9, nodes=["n1", "n2"])
+
+    def Recover(self, request: Any, context: grpc.ServicerContext) -> api.RecoverResponse:  # noqa: N802 - the API's
+        self._begin(request, context)
+        return api.RecoverResponse(node_id="n1", cluster_id="c1", era=9, unconfirmed=2, former_managers=["n2", "n3"])
+
     def Status(self, request: Any, context: grpc.ServicerContext) -> api.StatusResponse:  # noqa: N802 - the API's
         return api.StatusResponse(
             node_id="n1", cluster_id="c1", connected=True, leader_address="10.0.0.1:2377", tasks=3, engine_error="none"

@@ -148,6 +148,21 @@ async def test_a_replaced_leader_s_orders_are_refused(tmp_path: Path) -> None:
         assert worker.engine.calls == []
 
 
+async def test_a_leader_of_an_earlier_era_does_not_win_the_search(tmp_path: Path) -> None:
+    """It answers first, every time; the one that counts is a moment behind."""
+    old, new = FakeLeader(), FakeLeader()
+    new.term = 5 << 32
+    async with served(old) as old_address:
+        async with served(new) as new_address, node(tmp_path, new_address):
+            await new.until(lambda: new.heartbeats > 0)
+        later = FakeLeader()
+        later.term = (5 << 32) + 1
+        async with served(later) as later_address, node(tmp_path, old_address, later_address) as worker:
+            await later.until(lambda: later.heartbeats > 0)
+            assert worker.session.leader == later_address
+    assert old.heartbeats == 0
+
+
 async def test_a_missed_message_leads_to_a_new_session(tmp_path: Path) -> None:
     leader = FakeLeader()
     async with served(leader) as address, node(tmp_path, address) as worker:

@@ -2,6 +2,7 @@
 
 import click
 from swarm_api.control_pb2 import GetInfoResponse, ManagerInfo
+from swarm_api.eras import election_of, era_of
 from swarm_api.errors import AccessError
 from swarm_api.node_pb2 import StatusRequest, StatusResponse
 from swarm_api.objects_pb2 import Reachability
@@ -88,12 +89,17 @@ def _facts(answer: GetInfoResponse) -> list[tuple[str, str | Cell]]:
         ("Nodes", f"{answer.nodes_ready} ready of {answer.nodes}"),
         ("Services", str(answer.services)),
         ("Tasks", f"{answer.tasks_running} running of {answer.tasks}"),
-        ("Raft", f"term {answer.term}, committed {answer.commit_index}, applied {answer.applied_index}"),
+        ("Raft", f"{_term(answer.term)}, committed {answer.commit_index}, applied {answer.applied_index}"),
         ("Version", answer.version),
     ]
     if answer.journal_error:
         facts.append(("Journal", Cell(answer.journal_error, "red")))
     return facts
+
+
+def _term(term: int) -> str:
+    era = f" of era {era_of(term)}" if era_of(term) else ""
+    return f"term {election_of(term)}{era}"
 
 
 def _quorum(answer: GetInfoResponse) -> Cell:

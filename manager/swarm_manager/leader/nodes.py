@@ -42,8 +42,8 @@ class NodeMonitor:
 
     def _is_silent(self, node: Node, limit_s: float, *, may_be_away: bool) -> bool:
         """A node of before a restoration (DISCONNECTED) has its own, longer time to come back."""
-        heard_of = (NodeState.READY_STATE,) if may_be_away else (NodeState.READY_STATE, NodeState.DISCONNECTED)
-        return node.status.state in heard_of and self._sessions.silence_s(node.id) > limit_s
+        watched = (NodeState.READY_STATE,) if may_be_away else (NodeState.READY_STATE, NodeState.DISCONNECTED)
+        return node.status.state in watched and self._sessions.silence_s(node.id) > limit_s
 
     async def _declare_down(self, snapshot: Snapshot, silent: list[Node], term: int) -> None:
         now = now_timestamp()

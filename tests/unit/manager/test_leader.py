@@ -1,6 +1,7 @@
 """The leader's loops on a store without Raft."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -8,12 +9,14 @@ import pytest
 from swarm_api.objects_pb2 import ObjectKind, Service, Task
 from swarm_api.types_pb2 import NodeRole, NodeState, TaskState
 from swarm_manager.api.sessions import Sessions
-from swarm_manager.api.writes import Edit
+from swarm_manager.api.writes import Edit, copy_of
 from swarm_manager.errors import NotLeaderError, OutcomeUnknownError, RefusedError
 from swarm_manager.leader import managers as managers_loop
+from swarm_manager.leader import nodes as nodes_loop
 from swarm_manager.leader import reign as reign_module
 from swarm_manager.leader.founding import Founding
 from swarm_manager.leader.managers import ManagerKeeper
+from swarm_manager.leader.nodes import NodeMonitor
 from swarm_manager.leader.planning import Planning
 from swarm_manager.leader.reign import LoopBrokenError, Reign
 from swarm_manager.leader.telling import Telling
@@ -47,6 +50,54 @@ def web(replicas: int) -> Service:
 
 def running(store: MemoryStore) -> list[Task]:
     return [t for t in store.snapshot.tasks.values() if t.status.state >= TaskState.ASSIGNED and t.node_id]
+
+
+class TestNodeMonitor:
+    """A silent node is down; one of before a restoration has its own time to come back."""
+
+    @pytest.fixture
+    async def watching(self, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], None]]:
+        """Lets ten seconds pass, in which nobody was heard."""
+        monkeypatch.setattr(nodes_loop, "_PERIOD_S", 0.001)
+        now_s = 1000.0
+        sessions = Sessions(lambda: now_s)
+        sessions.begin(store.term)
+        loop = asyncio.ensure_future(NodeMonitor(store, sessions).run(store.term))
+
+        def pass_time() -> None:
+            nonlocal now_s
+            for _ in range(25):  # more at once would count as this manager's own absence
+                now_s += 0.4
+                sessions.tick(0.4)
+
+        yield pass_time
+        loop.cancel()
+
+    def _restored(self, store: MemoryStore, due_in_s: int) -> None:
+        changed = copy_of(store.snapshot.cluster or cluster())
+        changed.restoration.nodes_due.FromSeconds(int(time.time()) + due_in_s)
+        away = node("away")
+        away.status.state = NodeState.DISCONNECTED
+        store.put(changed, away, node("silent"))
+
+    def _down(self, store: MemoryStore) -> set[str]:
+        return {n.id for n in store.snapshot.nodes.values() if n.status.state == NodeState.DOWN}
+
+    async def test_who_may_yet_come_back_is_not_given_up(
+        self, store: MemoryStore, watching: Callable[[], None]
+    ) -> None:
+        self._restored(store, 3600)
+        watching()
+        await until(lambda: self._down(store) == {"m1", "silent"})
+        store.put(node("later"))
+        watching()
+        await until(lambda: "later" in self._down(store))
+        assert "away" not in self._down(store)
+
+    async def test_who_has_not_come_back_in_time_is(self, store: MemoryStore, watching: Callable[[], None]) -> None:
+        self._restored(store, -1)
+        watching()
+        await until(lambda: self._down(store) == {"m1", "silent", "away"})
 
 
 class TestPlanning:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from aiohttp import ClientSession
+from swarm_api.eras import first_term
 from swarm_api.objects_pb2 import Task
 from swarm_api.types_pb2 import TaskState
 from swarm_manager.errors import StartError
@@ -15,6 +16,7 @@ from tests.unit.manager.stores import MemoryStore, cluster, node
 
 async def test_figures_are_read_from_the_state() -> None:
     store = MemoryStore()
+    store.term = first_term(60_000_000) + 7
     task = Task(id="t1")
     task.status.state = TaskState.RUNNING
     store.put(cluster(), node("n1"), task)
@@ -30,6 +32,8 @@ async def test_figures_are_read_from_the_state() -> None:
     assert 'raftswarm_nodes{state="ready"} 1.0' in text
     assert 'raftswarm_tasks{state="running"} 1.0' in text
     assert "raftswarm_raft_leads 1.0" in text
+    assert "raftswarm_raft_term 7.0" in text
+    assert "raftswarm_raft_era 6e+07" in text
     with pytest.raises(StartError, match="cannot be served"):
         await serve(address, store)
     serving.cancel()
