@@ -57,6 +57,7 @@ class Settings:
     credentials: str  # folder
     output: str
     seed: int
+    prefix: str  # of the names of their objects
     clients: int = 6
     stale_reads: bool = False  # take stale reads for fresh ones: a judge that is awake finds that
 
@@ -155,7 +156,8 @@ class Client:
         manager, stub = self._managers.any()
         invoked = time.monotonic()
         try:
-            services = self._ask(manager, stub.ListServices, api.ListRequest(stale=True)).services
+            own = api.Filter(name_prefixes=[self._settings.prefix])
+            services = self._ask(manager, stub.ListServices, api.ListRequest(filter=own, stale=True)).services
         except grpc.RpcError:
             return  # it is down, or starts: there is nothing to see
         seen = {s.spec.annotations.name: (_tag_of(s), s.spec_version.index) for s in services}
@@ -264,7 +266,7 @@ def _tag_of(service: Service) -> str:
 def main() -> int:
     """Work until the end of stdin, look once more, say `end`."""
     settings = Settings(**json.loads(sys.argv[1]))
-    pool, stop = Pool("register"), threading.Event()
+    pool, stop = Pool(settings.prefix), threading.Event()
     with Path(settings.output).open("w") as file:
         recorder = Recorder(file)
         clients = [Client(f"client-{n}", settings, pool, recorder) for n in range(settings.clients)]

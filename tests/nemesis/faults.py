@@ -27,7 +27,7 @@ class Event:
 
 @dataclass
 class Nemesis:
-    """Carries out a schedule and heals."""
+    """Carries out a schedule, and heals."""
 
     cluster: Cluster
     events: list[Event] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Nemesis:
     deserters: list[str] = field(default_factory=list)
 
     def run(self, schedule: list[Fault], tell: Callable[[str], None]) -> None:
-        """Do each fault at its time, end it at its time, and heal everything at the end."""
+        """Do each fault at its time, and end it at its time."""
         start = time.monotonic()
         running: list[tuple[float, _Running]] = []
         steps = sorted(schedule, key=lambda fault: fault.at_s)
@@ -52,7 +52,6 @@ class Nemesis:
             moments = [item[0] for item in running] + [fault.at_s for fault in steps[:1]]
             if moments:
                 time.sleep(max(0.0, min(moments) - (time.monotonic() - start)))
-        self.heal()
 
     def heal(self) -> None:
         """No fault any more, and every manager runs."""

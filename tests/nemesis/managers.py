@@ -158,14 +158,15 @@ class Cluster:
         awake = (m for m in self.managers if m.is_wanted and not m.host.cgroup.frozen())
         return next((m for m in awake if m.leads()), None)
 
-    def clients(self, output: Path, *, stale_reads: bool = False, clients: int = 6) -> subprocess.Popen[bytes]:
+    def clients(self, output: Path, seed: int, count: int, *, stale_reads: bool = False) -> subprocess.Popen[bytes]:
         """Let clients loose; they work until their stdin is closed, and end with 0 when they saw everything again."""
         settings = Settings(
             {m.name: m.address for m in self.managers},
-            str(self._credentials_for_clients()),
+            str(self.managers[0].state_dir / "node"),
             str(output),
-            self._seed,
-            clients,
+            seed,
+            f"register-{seed}-",
+            count,
             stale_reads,
         )
         program = [sys.executable, "-m", "tests.nemesis.clients", json.dumps(vars(settings))]
@@ -236,6 +237,3 @@ class Cluster:
     def _voters(self) -> int:
         info = self.managers[0].info()
         return 0 if info is None else sum(member.voter for member in info.managers)
-
-    def _credentials_for_clients(self) -> Path:
-        return self.managers[0].state_dir / "node"

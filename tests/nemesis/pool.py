@@ -40,7 +40,7 @@ class Pool:
         with self._lock:
             while len(self._active) < ACTIVE:
                 self._made += 1
-                self._active.append(Shared(f"{self._prefix}-{self._made}"))
+                self._active.append(Shared(f"{self._prefix}{self._made}"))
             chosen = rng.choice(self._active)
             chosen.operations += 1
             if chosen.operations > LONG_ENOUGH or chosen.doubtful > DOUBTFUL_ENOUGH:

@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,20 +61,21 @@ def play(order: Order, bed: Testbed, folder: Path, tell: Callable[[str], None] =
     """Run it on this testbed, which is new and is taken down again; files go to `folder`."""
     plan = order.schedule()
     with Cluster(bed, order.managers, order.seed) as cluster:
-        report = harass(cluster, plan, order, folder, tell)
+        report = harass(cluster, order, folder, lambda nemesis: nemesis.run(plan, tell))
         report.kinds = Counter(fault.kind for fault in plan)
         if report.faults:
             report.logs = _logs(cluster, folder)
     return report
 
 
-def harass(cluster: Cluster, plan: Sequence[Fault], order: Order, folder: Path, tell: Callable[[str], None]) -> Report:
-    """Clients and faults on a cluster that stands, and the verdict."""
+def harass(cluster: Cluster, order: Order, folder: Path, attack: Callable[[Nemesis], None]) -> Report:
+    """Clients on a cluster that stands, whatever `attack` does to it meanwhile, healing, and the verdict."""
     history = folder / f"history-{order.seed}.jsonl"
     nemesis = Nemesis(cluster)
-    clients = cluster.clients(history, stale_reads=order.stale_reads, clients=order.clients)
+    clients = cluster.clients(history, order.seed, order.clients, stale_reads=order.stale_reads)
     try:
-        nemesis.run(list(plan), tell)
+        attack(nemesis)
+        nemesis.heal()
         faults = _converge(cluster)
         faults += nemesis.deserters
         faults += _end(clients) or _settle(cluster)

@@ -37,8 +37,8 @@ def manager(disk: Disk, tmp_path: Path) -> Iterator[ManagerProcess]:
         print(alone.log)  # shown by pytest when the test fails
 
 
-def create(manager: ManagerProcess, name: str) -> None:
-    manager.control.CreateService(CreateServiceRequest(spec=service(name, 0)), timeout=10)
+def create(manager: ManagerProcess, name: str) -> str:
+    return manager.control.CreateService(CreateServiceRequest(spec=service(name, 0)), timeout=10).service.id
 
 
 def names(manager: ManagerProcess) -> set[str]:
@@ -64,7 +64,7 @@ def test_after_an_io_error_it_refuses_says_why_and_goes_on_when_the_disk_does(
     assert "repair the disk" in manager.info().journal_error
     assert not manager.info().leader_id
     disk.heal()
-    wait_for("writes to be taken again", lambda: create(manager, "after") or True)
+    wait_for("writes to be taken again", lambda: create(manager, "after"))
     assert not manager.info().journal_error
     assert {"before", "after"} <= names(manager) <= {"before", "after", "lost"}
 
@@ -74,7 +74,7 @@ def test_what_a_failed_sync_dropped_is_written_again(manager: ManagerProcess, di
     disk.break_()
     refusal(manager, "doubtful")
     disk.heal()
-    wait_for("writes to be taken again", lambda: create(manager, "after") or True)
+    wait_for("writes to be taken again", lambda: create(manager, "after"))
     seen = names(manager)
     manager.kill()
     disk.lose_power(everything=True)
