@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm_api.defaults import CONFIG_FILE, RAFT_PORT_OFFSET, RUN_DIR, STATE_DIR
+from swarm_api.identity import write_private
 
 from swarm_manager.errors import StartError
 
@@ -95,7 +96,7 @@ class NodeFile:
             raise StartError(f"{path} cannot be read ({error!r}): restore it, or leave and join again") from error
 
     def save(self, folder: Path) -> None:
-        """Write it as the daemon does."""
+        """Write it as the daemon does: durably, for without it a manager that lost power cannot start."""
         data = {
             "node_id": self.node_id,
             "cluster_id": self.cluster_id,
@@ -104,7 +105,7 @@ class NodeFile:
             "advertise_address": self.advertise_address,
             "listen_address": self.listen_address,
         }
-        (folder / "node.json").write_text(json.dumps(data, indent=1) + "\n")
+        write_private(folder / "node.json", json.dumps(data, indent=1).encode() + b"\n")
 
 
 def _manager_address(entry: Any) -> str:

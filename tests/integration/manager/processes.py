@@ -80,6 +80,20 @@ def service(name: str, replicas: int = 1) -> ServiceSpec:
     return spec
 
 
+def save_node(node_dir: Path, answer: ca_pb2.IssueNodeCertificateResponse, key_pem: bytes, address: str) -> None:
+    """A manager's identity, as the node's daemon writes it down."""
+    NodeCredentials(answer.ca_pem, answer.certificate_pem, key_pem).save(node_dir)
+    data = {
+        "node_id": answer.node_id,
+        "cluster_id": answer.cluster_id,
+        "role": "swarm-manager",
+        "managers": [peer.address for peer in answer.managers],
+        "advertise_address": address,
+        "listen_address": address,
+    }
+    identity.write_private(node_dir / "node.json", json.dumps(data).encode())
+
+
 class ManagerProcess:
     """One `swarm-manager run`, its folders, and clients to it."""
 
@@ -121,17 +135,7 @@ class ManagerProcess:
 
     def become(self, answer: ca_pb2.IssueNodeCertificateResponse, key_pem: bytes) -> None:
         """Write down an identity as the node's daemon does."""
-        node_dir = self.state_dir / "node"
-        NodeCredentials(answer.ca_pem, answer.certificate_pem, key_pem).save(node_dir)
-        data = {
-            "node_id": answer.node_id,
-            "cluster_id": answer.cluster_id,
-            "role": "swarm-manager",
-            "managers": [peer.address for peer in answer.managers],
-            "advertise_address": self.address,
-            "listen_address": self.address,
-        }
-        (node_dir / "node.json").write_text(json.dumps(data))
+        save_node(self.state_dir / "node", answer, key_pem, self.address)
 
     def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
