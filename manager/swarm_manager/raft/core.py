@@ -46,6 +46,7 @@ APPLY_SLICE_S = 0.02
 APPLY_FETCH_ENTRIES = 32
 RECOVERY_PERIOD_S = 0.5
 SNAPSHOT_RETRY_S = 10.0
+LANDING_PATIENCE = 4  # times the usual log are kept for a follower that is taking a snapshot over
 MAX_SLEEP_S = 1.0
 _SOON_S = 0.0005
 
@@ -319,8 +320,10 @@ class RaftCore(RaftEngine):
     def _compact_when_due(self) -> None:
         entries = self.applied_index - self.snapshots.last_index
         data_bytes = self.journal.bytes_added - self._bytes_at_snapshot
-        due = entries >= self.config.compact_entries or data_bytes >= self.config.compact_bytes
-        if due and entries > 1 and not self.snapshots.busy and self.now() >= self._snapshot_at:
+        due = max(entries / self.config.compact_entries, data_bytes / self.config.compact_bytes)
+        if self.snapshots.landing and due < LANDING_PATIENCE:
+            return
+        if due >= 1 and entries > 1 and not self.snapshots.busy and self.now() >= self._snapshot_at:
             self._snapshot_at = self.now() + (SNAPSHOT_RETRY_S if self.snapshots.last_error else 0.0)
             self._bytes_at_snapshot = self.journal.bytes_added
             self.forceLogCompaction()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _CHUNK_HEAD = struct.Struct("<QQ")
+CHUNKS_A_TICK = 8  # of a snapshot to one member: stock would go on for a whole heartbeat
 
 
 class CommittedEntryLost(BaseException):
@@ -51,6 +52,7 @@ class MessageGuard:
         self._votes: set[str] = set()
         self._votes_term = 0
         self.parked: set[str] = set()
+        self._chunks: dict[str, int] = {}  # sent in this tick
 
     # ----------------------------------------------------------------------------------- outgoing
 
@@ -76,9 +78,17 @@ class MessageGuard:
             self._core.park(peer)
             return {"type": "snapshot_wait", **head}
         data, _, is_last = message["serialized"]
+        self._count_chunk(peer, is_last)
         serial, offset = _CHUNK_HEAD.unpack_from(data)
         chunk = {"snapshot": serial, "offset": offset, "last": is_last, "data": data[_CHUNK_HEAD.size :]}
         return {"type": "snapshot_chunk", **head, **chunk}
+
+    def _count_chunk(self, peer: str, is_last: bool) -> None:
+        self._chunks[peer] = self._chunks.get(peer, 0) + 1
+        if self._chunks[peer] == CHUNKS_A_TICK and not is_last:
+            self.parked.add(peer)
+            self._core.park(peer)
+            self._core.wake_soon()
 
     def _queue_ack(self, peer: str, message: Message) -> None:
         core = self._core
@@ -100,10 +110,13 @@ class MessageGuard:
                 self._core.transport.send_own(peer, ack)
 
     def unpark_waiting(self) -> None:
-        """Those who waited for a snapshot get another try."""
+        """Those who waited for a snapshot get another try, and those who were sent a part of one the next."""
         waiting, self.parked = self.parked, set()
+        sent, self._chunks = self._chunks, {}
         for peer in waiting:
             self._core.transport.resume(peer)
+        if self._core.is_leader and any(peer in sent for peer in waiting):
+            self._core.replicate()
 
     def forget(self, peer: str) -> None:
         """The link to this peer is gone."""

@@ -18,6 +18,7 @@ class Poller:
         self._selector = selectors.DefaultSelector()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wake_fd, READ, None)
+        self._woken = False
 
     def watch(self, fd: int, events: int, callback: Callback) -> None:
         """Call `callback(ready events)` when the descriptor is ready; replaces an earlier watch."""
@@ -32,7 +33,13 @@ class Poller:
             self._selector.unregister(fd)
 
     def wake(self) -> None:
-        """End the current or the next `poll` at once.  From any thread."""
+        """End the current or the next `poll` at once.  From any thread.
+
+        Whoever calls queues first: one system call serves all who queue until the poll has ended.
+        """
+        if self._woken:
+            return
+        self._woken = True
         with contextlib.suppress(BlockingIOError):
             os.eventfd_write(self._wake_fd, 1)
 
@@ -45,6 +52,7 @@ class Poller:
             if key.fd == self._wake_fd:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(self._wake_fd)
+                self._woken = False
             elif self._is_watched(key):
                 key.data(events)
         return waited_s

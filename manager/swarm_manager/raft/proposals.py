@@ -17,7 +17,7 @@ import itertools
 import threading
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from swarm_manager.raft.codec import regular_command
@@ -34,13 +34,12 @@ if TYPE_CHECKING:
     from swarm_manager.raft.core import RaftCore
 
 
-@dataclass(slots=True, order=True)
+@dataclass(slots=True)
 class _Proposal:
     deadline: float
-    number: int
-    payload: bytes = field(compare=False)
-    term: int | None = field(compare=False)
-    future: "Future[object]" = field(compare=False)
+    payload: bytes
+    term: int | None
+    future: "Future[object]"
 
 
 class Proposals:
@@ -54,7 +53,7 @@ class Proposals:
         self._lock = threading.Lock()  # guards the byte count only
         self._queue: deque[_Proposal] = deque()
         self._numbers = itertools.count()
-        self._deadlines: list[_Proposal] = []
+        self._deadlines: list[tuple[float, int, Future[object]]] = []  # a heap; the number decides between equals
         self._pending: dict[int, tuple[int, _Proposal]] = {}  # index: (term, proposal)
 
     @property
@@ -65,7 +64,7 @@ class Proposals:
     @property
     def next_deadline(self) -> float:
         """When the earliest deadline passes (clock time), infinite for none."""
-        return self._deadlines[0].deadline if self._deadlines else float("inf")
+        return self._deadlines[0][0] if self._deadlines else float("inf")
 
     def submit(self, payload: bytes, term: int | None, deadline: float) -> "Future[object]":
         """Queue a proposal until this clock time; refused at once when it is too large or too much waits."""
@@ -74,7 +73,7 @@ class Proposals:
         if refusal is not None:
             fail(future, refusal)
             return future
-        self._queue.append(_Proposal(deadline, next(self._numbers), payload, term, future))
+        self._queue.append(_Proposal(deadline, payload, term, future))
         return future
 
     def _refusal(self, size_bytes: int) -> RaftError | None:
@@ -114,7 +113,7 @@ class Proposals:
         index = core.append(regular_command(proposal.payload))
         proposal.payload = b""  # the log holds it now
         self._pending[index] = (core.term, proposal)
-        heapq.heappush(self._deadlines, proposal)
+        heapq.heappush(self._deadlines, (proposal.deadline, next(self._numbers), proposal.future))
 
     def _why_not(self, proposal: _Proposal) -> RaftError | None:
         core = self._core
@@ -147,9 +146,10 @@ class Proposals:
     def expire(self) -> None:
         """End what is late."""
         now = self._core.now()
-        while self._deadlines and (self._deadlines[0].deadline <= now or self._deadlines[0].future.done()):
-            late = heapq.heappop(self._deadlines)
-            fail(late.future, OutcomeUnknown("the change was not committed in time: no quorum answered"))
+        while self._deadlines and (self._deadlines[0][2].done() or self._deadlines[0][0] <= now):
+            _, _, late = heapq.heappop(self._deadlines)
+            if not late.done():
+                fail(late, OutcomeUnknown("the change was not committed in time: no quorum answered"))
         for _ in range(len(self._queue)):
             if self._queue[0].deadline > now:
                 break

@@ -165,7 +165,12 @@ class SnapshotStore:
     @property
     def busy(self) -> bool:
         """Whether a snapshot is being written or sent, so that a new one should wait."""
-        return self.writing or self.saving or bool(self._outgoing or self._landing)
+        return self.writing or self.saving or bool(self._outgoing)
+
+    @property
+    def landing(self) -> bool:
+        """Whether somebody who has been sent all of it is still to say what came of it."""
+        return bool(self._landing)
 
     def serialize(self, data: tuple[Any, Entry, Entry, Any], log_id: int) -> None:
         """Take an image now and write it in the background.  Nothing happens while one is being written."""

@@ -14,6 +14,7 @@ _LENGTH = struct.Struct(">I")
 ANYBODY = ""  # as `dialled`: a member is expected there, we do not know which
 MAX_FRAME_BYTES = 24 << 20
 _READ_BYTES = 256 << 10
+_READ_AT_ONCE_BYTES = 1 << 20  # what is left is still in the socket, and the next poll tells of it
 _COALESCE_BYTES = 16 << 10
 _AGAIN = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -142,10 +143,10 @@ class TlsLink:
         return self.state == "up"
 
     def _read(self) -> None:
-        ended = False
-        while self.state == "up" and not ended:
+        ended, end_bytes = False, len(self._inbox) + _READ_AT_ONCE_BYTES
+        while self.state == "up" and not ended and len(self._inbox) < end_bytes:
             try:
-                data = self._socket.recv(_READ_BYTES)
+                data = self._socket.recv(_READ_BYTES)  # one TLS record: none is ever read in part
             except _AGAIN:
                 break
             ended = not data
