@@ -11,6 +11,7 @@ from swarm_cli.daemon import Daemon, run_dir, state_dir
 from swarm_cli.options import format_option
 from swarm_cli.render.document import print_document
 from swarm_cli.render.text import Cell, Column, Table, print_table
+from swarm_cli.render.times import ago, minute
 from swarm_cli.session import current
 
 _STATUS_S = 5.0
@@ -42,6 +43,8 @@ def info() -> None:
     if answer.managers:
         click.echo()
         print_table(_managers(answer))
+    for warning in answer.warnings:
+        click.secho(f"\n{warning}", fg="yellow")
 
 
 def _show_own_node() -> bool:
@@ -71,6 +74,7 @@ def _own_facts(status: StatusResponse) -> list[tuple[str, str | Cell]]:
         ("Connected", connected if status.connected else Cell(f"no: {status.last_error or 'not yet'}", "red")),
         ("Managers", ", ".join(status.managers)),
         ("Tasks", str(status.tasks)),
+        ("Certificate", f"valid until {minute(status.certificate_ends)}"),
     ]
     if status.manager_state:
         facts.append(("Manager", status.manager_state))
@@ -120,4 +124,6 @@ def _status(one: ManagerInfo) -> Cell:
     if one.leader:
         return Cell("Leader", "green")
     text = Reachability.Name(one.reachability).removeprefix("REACHABILITY_").capitalize()
+    if one.HasField("unreachable_since"):
+        text += f", since {ago(one.unreachable_since)}"
     return Cell(text, "red" if one.reachability == Reachability.UNREACHABLE else "")
