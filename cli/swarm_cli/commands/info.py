@@ -7,7 +7,7 @@ from swarm_api.node_pb2 import StatusRequest, StatusResponse
 from swarm_api.objects_pb2 import Reachability
 from swarm_api.types_pb2 import NodeRole
 
-from swarm_cli.daemon import Daemon, run_dir, state_dir
+from swarm_cli.daemon import Daemon, local_node_id, run_dir, state_dir
 from swarm_cli.options import format_option
 from swarm_cli.render.document import print_document
 from swarm_cli.render.text import Cell, Column, Table, print_table
@@ -43,8 +43,18 @@ def info() -> None:
     if answer.managers:
         click.echo()
         print_table(_managers(answer))
-    for warning in answer.warnings:
+    for warning in (*answer.warnings, *_own_trouble(answer)):
         click.secho(f"\n{warning}", fg="yellow")
+
+
+def _own_trouble(answer: GetInfoResponse) -> tuple[str, ...]:
+    """Why the node that this command runs on has no session with a leader, when it is the one that answered."""
+    session = current()
+    daemon = Daemon(state_dir(session), run_dir(session))
+    if local_node_id(session) != answer.node_id or not daemon.answers():
+        return ()
+    status = daemon.call(lambda stub: stub.Status, StatusRequest(), _STATUS_S)
+    return () if status.connected or not status.last_error else (f"This node: {status.last_error}",)
 
 
 def _show_own_node() -> bool:
