@@ -84,9 +84,7 @@ def test_planned_hand_overs_cost_clients_no_error(swarm: Swarm, admin: str) -> N
 def test_a_manager_at_another_address_is_back_with_one_command(swarm: Swarm) -> None:
     moved = next(host for host in swarm.managers if host.name != swarm.leader().name)
     ids = {node["id"] for node in swarm.nodes()}
-    new = f"{moved.address.rpartition('.')[0]}.{100 + moved.index}"
-    moved.run(["ip", "addr", "add", f"{new}/24", "dev", "eth0"])
-    moved.run(["ip", "addr", "del", f"{moved.address}/24", "dev", "eth0"])
+    new = move(moved, 100)
     said = swarm.cli("rejoin", "--advertise-address", new, host=moved).stdout
     assert "is back in its cluster" in said
     address = f"{new}:{API_PORT}"
@@ -96,11 +94,6 @@ def test_a_manager_at_another_address_is_back_with_one_command(swarm: Swarm) -> 
     assert {node["id"] for node in swarm.nodes()} == ids
     worker = swarm.hosts[3]
     swarm.wait(lambda: address in swarm.ask("info", host=worker)["managers"], "the worker to know it", 20)
-    swarm.cli("config", "ls", "--manager", address, host=moved, check=False)
-    moved.run(["ip", "addr", "add", f"{moved.address}/24", "dev", "eth0"])
-    swarm.cli("rejoin", "--advertise-address", moved.address, host=moved)
-    moved.run(["ip", "addr", "del", f"{new}/24", "dev", "eth0"])
-    swarm.wait(lambda: all_vote(swarm, "n1", "n2", "n3"), "its return to the old one", 20)
 
 
 def test_a_dead_manager_is_shown_taken_out_and_comes_back_as_a_worker(swarm: Swarm, testbed: Testbed) -> None:
@@ -122,6 +115,26 @@ def test_a_dead_manager_is_shown_taken_out_and_comes_back_as_a_worker(swarm: Swa
     swarm.wait(is_a_worker, "it to go on as a worker", 30)
     assert "members.json" not in fourth.run(["ls", "/var/lib/raftswarm/manager"], check=False).stdout
     swarm.cli("cluster", "update", "--autopilot", "off")
+
+
+def test_managers_that_all_moved_at_once_are_together_again_by_commands(swarm: Swarm) -> None:
+    ids, worker = {node["id"] for node in swarm.nodes()}, swarm.hosts[3]
+    addresses = [move(host, 150) for host in swarm.managers]
+    for host, address in zip(swarm.managers, addresses, strict=True):
+        swarm.cli("rejoin", "--advertise-address", address, addresses[0], host=host)
+    swarm.wait(lambda: all_vote(swarm, "n1", "n2", "n3"), "three managers", 30)
+    assert {one["address"] for one in managers(swarm).values()} == {f"{address}:{API_PORT}" for address in addresses}
+    assert "is back in its cluster" in swarm.cli("rejoin", addresses[1], host=worker).stdout
+    swarm.wait_ready()
+    assert {node["id"] for node in swarm.nodes()} == ids
+
+
+def move(host: Host, offset: int) -> str:
+    """Give a host another address in place of those it has, as a machine that was moved to another network."""
+    new = f"{host.address.rpartition('.')[0]}.{offset + host.index}"
+    host.run(["ip", "addr", "flush", "dev", "eth0"])
+    host.run(["ip", "addr", "add", f"{new}/24", "dev", "eth0"])
+    return new
 
 
 def _has(host: Host, program: str) -> bool:

@@ -1,20 +1,20 @@
-"""Every write ends within its deadline - done, refused, or outcome unknown - and a retry neither loses nor doubles."""
+"""Every write ends before its deadline - done, refused, or outcome unknown - and a retry neither loses nor doubles."""
 
 import signal
 import threading
-import time
 from dataclasses import dataclass, field
 
 import grpc
 import pytest
 from swarm_api.control_pb2 import CreateServiceRequest, ListRequest
+from swarm_api.control_pb2_grpc import ControlStub
 
 from tests.integration.manager.processes import ManagerProcess, service, wait_for
 from tests.integration.manager.test_three_managers import leader_of
 
 pytestmark = pytest.mark.integration
-DEADLINE_S = 4.0
-SLACK_S = 1.0  # of a machine that is busy
+DEADLINE_S = 10.0  # a manager answers long before; if it does not, gRPC says DEADLINE_EXCEEDED, and the test fails
+PAUSE_S = 0.05
 CLIENTS = 4
 
 
@@ -26,30 +26,27 @@ class Client:
     manager: ManagerProcess
     stop: threading.Event
     done: list[str] = field(default_factory=list)
-    tries: int = 0
-    longest_s: float = 0.0
+    unknown: int = 0
     surprises: list[str] = field(default_factory=list)
 
     def run(self) -> None:
         control = self.manager.control
         while not self.stop.is_set():
             name = f"{self.name}-{len(self.done)}"
-            request = CreateServiceRequest(spec=service(name, replicas=0), request_id=f"r-{name}")
-            while not self._try(control, request):
-                self.tries += 1
-            self.done.append(name)
+            if self._is_done(control, CreateServiceRequest(spec=service(name, replicas=0), request_id=f"r-{name}")):
+                self.done.append(name)
+            else:
+                self.stop.wait(PAUSE_S)
 
-    def _try(self, control: object, request: CreateServiceRequest) -> bool:
-        began = time.monotonic()
+    def _is_done(self, control: ControlStub, request: CreateServiceRequest) -> bool:
         try:
-            control.CreateService(request, timeout=DEADLINE_S)  # type: ignore[attr-defined]  # a ControlStub
+            control.CreateService(request, timeout=DEADLINE_S)
         except grpc.RpcError as error:
-            if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:  # it is safe to try that again, and only that
                 self.surprises.append(f"{error.code()}: {error.details()}")
-                return True
-            return self.stop.wait(0.05)
-        finally:
-            self.longest_s = max(self.longest_s, time.monotonic() - began)
+                self.stop.set()
+            self.unknown += 1
+            return False
         return True
 
 
@@ -73,15 +70,13 @@ def test_writes_through_a_freeze_and_a_death_end_in_time_and_are_done_once(manag
         more(10)
         leader.process.send_signal(signal.SIGCONT)
         more(5)
-        leader_of(managers)
         leader.kill()
         more(10)
     finally:
         stop.set()
         for thread in threads:
-            thread.join(30)
-    assert [client.surprises for client in clients] == [[]] * CLIENTS, "a double would be ALREADY_EXISTS"
-    assert max(client.longest_s for client in clients) < DEADLINE_S + SLACK_S
+            thread.join(2 * DEADLINE_S)
+    assert [client.surprises for client in clients] == [[]] * CLIENTS, "a write done twice would be ALREADY_EXISTS"
     found = followers[0].control.ListServices(ListRequest(), timeout=5).services
     names = [one.spec.annotations.name for one in found]
     assert len(names) == len(set(names))
