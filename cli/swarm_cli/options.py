@@ -30,6 +30,22 @@ def format_option(command: _Command) -> _Command:
     )(command)
 
 
+def _set_stale(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    del ctx, param
+    current().stale = value
+
+
+def reading_options(command: _Command) -> _Command:
+    """`--format`, and `--stale`: kept in the session."""
+    return click.option(
+        "--stale",
+        is_flag=True,
+        expose_value=False,
+        callback=_set_stale,
+        help="Ask one manager for its own copy: works without a quorum, and may lack the latest changes.",
+    )(format_option(command))
+
+
 def quiet_option(command: _Command) -> _Command:
     """`-q`: only ids."""
     return click.option("--quiet", "-q", is_flag=True, help="Print ids only.")(command)

@@ -29,6 +29,7 @@ class Session:
     state_dir: str | None = None
     run_dir: str | None = None
     format: str = "table"
+    stale: bool = False
     _client: "Client | None" = field(default=None, repr=False)
 
     @property
@@ -46,8 +47,22 @@ class Session:
                 state_dir=self.state_dir,
                 run_dir=self.run_dir,
                 budget_s=min(left_s, CALL_BUDGET_S),
+                stale=self.stale,
             )
+            if self.stale:
+                self._say_how_old(self._client)
         return self._client
+
+    @staticmethod
+    def _say_how_old(client: "Client") -> None:
+        """On stderr: a stale reading must not be taken for the state."""
+        info = client.info(stale=True)
+        leader = f"the leader it knows is {info.leader_id[:12]}" if info.leader_id else "it knows no leader"
+        click.echo(
+            f"Stale: as manager {info.node_id[:12]} has it, up to entry {info.applied_index}; {leader}. Later changes "
+            "may be missing.",
+            err=True,
+        )
 
     def show(self, document: "Message | list[Message]", table: "Callable[[], Table]") -> None:
         """Print one reading: the document as JSON or YAML, or a table for people."""

@@ -124,6 +124,7 @@ def _node(node_id: str, wanted: NewCluster) -> Node:
     node = Node(id=node_id, role=NodeRole.MANAGER, manager_address=wanted.advertise_address)
     node.spec.role = NodeRole.MANAGER
     node.spec.availability = NodeAvailability.Value(wanted.availability.upper())
+    node.certificate_ends.FromDatetime(utc_now() + pki.DEFAULT_VALIDITY)
     return node
 
 

@@ -8,6 +8,7 @@ from swarm_api.store_pb2 import ChangeSet
 
 from swarm_manager.core.kinds import Stored
 from swarm_manager.core.machine import Outcome
+from swarm_manager.core.quorum import quorum_of
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.events import Batch
 
@@ -20,6 +21,7 @@ class MemberStatus:
     raft_address: str
     voter: bool
     reachable: bool | None  # None: this manager has no link to it, so it cannot tell
+    unreachable_s: float = 0.0  # for how long it was not, as far as this manager has seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class RaftView:
     @property
     def quorum(self) -> int:
         """How many voters must agree."""
-        return sum(member.voter for member in self.members.values()) // 2 + 1
+        return quorum_of(sum(member.voter for member in self.members.values()))
 
 
 class Store(Protocol):

@@ -39,6 +39,7 @@ from swarm_manager.config import NodeFile, Settings, raft_address, split_address
 from swarm_manager.credentials import ChangeNotice, CredentialsFile
 from swarm_manager.errors import ManagerError, NotLeaderError, StartError
 from swarm_manager.joining import join, seeds
+from swarm_manager.leader.autopilot import Autopilot
 from swarm_manager.leader.founding import Founding
 from swarm_manager.leader.managers import ManagerKeeper
 from swarm_manager.leader.nodes import NodeMonitor
@@ -231,6 +232,7 @@ class Manager:
                 "telling": Telling(store, sessions).run,
                 "nodes": NodeMonitor(store, sessions).run,
                 "reports": self._reports.run,
+                "autopilot": Autopilot(store).run,
                 "managers": ManagerKeeper(store, store, sessions).run,
             },
             reign=lambda: store.reign,

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from swarm_api.access import Endpoint
 from swarm_api.control_pb2_grpc import ControlStub
@@ -53,7 +54,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
 
 _RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 
-_Request = TypeVar("_Request")
+_Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response")
 #: Which method of the stub to call: `lambda stub: stub.ListNodes`.
 Method = Callable[[ControlStub], "grpc.UnaryUnaryMultiCallable[_Request, _Response]"]
@@ -90,11 +91,15 @@ def refusal(error: grpc.RpcError) -> RequestError:
 class ManagerConnection:
     """The way to whichever manager answers.  Not for several threads at once, save `call` after `call`."""
 
-    def __init__(self, endpoints: tuple[Endpoint, ...], *, budget_s: float = CALL_BUDGET_S) -> None:
+    def __init__(
+        self, endpoints: tuple[Endpoint, ...], *, budget_s: float = CALL_BUDGET_S, stale: bool = False
+    ) -> None:
+        """With `stale`, reads are answered by the manager that is asked, from its own copy."""
         if not endpoints:
             raise NoManagerError("No manager's address is known; give one with --manager HOST:PORT.")
         self._endpoints = endpoints
         self._budget_s = budget_s
+        self._stale = stale
         self._channels: dict[int, grpc.Channel] = {}
         self._preferred: int | None = 0 if len(endpoints) == 1 or endpoints[0].is_local else None
 
@@ -120,6 +125,8 @@ class ManagerConnection:
         budget_s: float | None = None,
     ) -> _Response:
         """`call` for other services than Control: `lambda channel: CaStub(channel).IssueAdminCertificate`."""
+        if self._stale and "stale" in request.DESCRIPTOR.fields_by_name:
+            setattr(request, "stale", True)  # noqa: B010 - a field that reading requests have
         attempts = _Attempts(self._endpoints, self._budget_s if budget_s is None else budget_s)
         while True:
             for index in self._order(attempts):

@@ -67,10 +67,10 @@ class Client:
     RequestError when a manager refuses.
     """
 
-    def __init__(self, access: Access, *, budget_s: float = CALL_BUDGET_S) -> None:
+    def __init__(self, access: Access, *, budget_s: float = CALL_BUDGET_S, stale: bool = False) -> None:
         self._access = access
         self._budget_s = budget_s
-        self.connection = ManagerConnection(access.endpoints, budget_s=budget_s)
+        self.connection = ManagerConnection(access.endpoints, budget_s=budget_s, stale=stale)
         self.services = nouns.Services(self.connection)
         self.rebalancing = nouns.Rebalancing(self.connection)
         self.nodes = nouns.Nodes(self.connection)
@@ -89,12 +89,14 @@ class Client:
         state_dir: str | None = None,
         run_dir: str | None = None,
         budget_s: float = CALL_BUDGET_S,
+        stale: bool = False,
     ) -> "Client":
         """A client for the cluster that the arguments, the environment or this node name (see swarm_api.access).
 
-        Nothing is sent yet.  AccessError: no address or no certificate is known.
+        With `stale`, reads are answered by whichever manager is asked, from its own copy: without a quorum, too, and
+        perhaps behind the others.  Nothing is sent yet.  AccessError: no address or no certificate is known.
         """
-        return cls(find_access(managers, context, state_dir=state_dir, run_dir=run_dir), budget_s=budget_s)
+        return cls(find_access(managers, context, state_dir=state_dir, run_dir=run_dir), budget_s=budget_s, stale=stale)
 
     def __enter__(self) -> Self:
         return self

@@ -206,12 +206,17 @@ class ManagerInfo(_message.Message):
     LEADER_FIELD_NUMBER: _builtins.int
     REACHABILITY_FIELD_NUMBER: _builtins.int
     VOTER_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_SINCE_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     address: _builtins.str
     """API address"""
     leader: _builtins.bool
     reachability: _objects_pb2.Reachability.ValueType
     voter: _builtins.bool
+    @_builtins.property
+    def unreachable_since(self) -> _timestamp_pb2.Timestamp:
+        """as the manager that answers has seen it; unset: it is reachable"""
+
     def __init__(
         self,
         *,
@@ -220,10 +225,11 @@ class ManagerInfo(_message.Message):
         leader: _builtins.bool = ...,
         reachability: _objects_pb2.Reachability.ValueType = ...,
         voter: _builtins.bool = ...,
+        unreachable_since: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unreachable_since", b"unreachable_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "leader", b"leader", "node_id", b"node_id", "reachability", b"reachability", "voter", b"voter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "leader", b"leader", "node_id", b"node_id", "reachability", b"reachability", "unreachable_since", b"unreachable_since", "voter", b"voter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,6 +254,7 @@ class GetInfoResponse(_message.Message):
     TASKS_RUNNING_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     JOURNAL_ERROR_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     cluster_name: _builtins.str
     node_id: _builtins.str
@@ -268,6 +275,10 @@ class GetInfoResponse(_message.Message):
     """why this manager's journal refuses writes; empty: it does not"""
     @_builtins.property
     def managers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManagerInfo]: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what somebody should look after before it hurts: a sentence each"""
+
     def __init__(
         self,
         *,
@@ -286,10 +297,11 @@ class GetInfoResponse(_message.Message):
         tasks_running: _builtins.int = ...,
         version: _builtins.str = ...,
         journal_error: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_index", b"applied_index", "cluster_id", b"cluster_id", "cluster_name", b"cluster_name", "commit_index", b"commit_index", "journal_error", b"journal_error", "leader_id", b"leader_id", "managers", b"managers", "node_id", b"node_id", "nodes", b"nodes", "nodes_ready", b"nodes_ready", "services", b"services", "tasks", b"tasks", "tasks_running", b"tasks_running", "term", b"term", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_index", b"applied_index", "cluster_id", b"cluster_id", "cluster_name", b"cluster_name", "commit_index", b"commit_index", "journal_error", b"journal_error", "leader_id", b"leader_id", "managers", b"managers", "node_id", b"node_id", "nodes", b"nodes", "nodes_ready", b"nodes_ready", "services", b"services", "tasks", b"tasks", "tasks_running", b"tasks_running", "term", b"term", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -299,12 +311,16 @@ Global___GetInfoResponse: _TypeAlias = GetInfoResponse  # noqa: Y015
 class GetClusterRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    STALE_FIELD_NUMBER: _builtins.int
+    stale: _builtins.bool
     def __init__(
         self,
+        *,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -428,17 +444,43 @@ Global___GetJoinTokensResponse: _TypeAlias = GetJoinTokensResponse  # noqa: Y015
 class ListNodesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class WarningsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NODES_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_objects_pb2.Node]: ...
+    @_builtins.property
+    def warnings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """by node id: a sentence about what somebody should look after"""
+
     def __init__(
         self,
         *,
         nodes: _abc.Iterable[_objects_pb2.Node] | None = ...,
+        warnings: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -163,7 +163,11 @@ class Nodes(_Noun):
 
     def list(self, filter: api.Filter | None = None) -> list[Node]:  # noqa: A002 - the field's name in the API
         """All nodes, or those that match."""
-        return list(self._connection.call(lambda stub: stub.ListNodes, api.ListRequest(filter=filter)).nodes)
+        return list(self.list_with_warnings(filter).nodes)
+
+    def list_with_warnings(self, filter: api.Filter | None = None) -> api.ListNodesResponse:  # noqa: A002
+        """The nodes, and a sentence about each that somebody should look after, by node id."""
+        return self._connection.call(lambda stub: stub.ListNodes, api.ListRequest(filter=filter))
 
     def get(self, name: str) -> Node:
         """One node, by id, prefix of an id, or host name."""

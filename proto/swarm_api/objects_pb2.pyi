@@ -231,6 +231,7 @@ class Node(_message.Message):
     MANAGER_STATUS_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     MANAGER_ADDRESS_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_ENDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     role: _types_pb2.NodeRole.ValueType
     """the role its current certificate gives it"""
@@ -246,6 +247,10 @@ class Node(_message.Message):
     def status(self) -> Global___NodeStatus: ...
     @_builtins.property
     def manager_status(self) -> Global___ManagerStatus: ...
+    @_builtins.property
+    def certificate_ends(self) -> _timestamp_pb2.Timestamp:
+        """When the certificate that it was given last ends; a node renews it long before."""
+
     def __init__(
         self,
         *,
@@ -257,10 +262,11 @@ class Node(_message.Message):
         manager_status: Global___ManagerStatus | None = ...,
         role: _types_pb2.NodeRole.ValueType = ...,
         manager_address: _builtins.str = ...,
+        certificate_ends: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "manager_status", b"manager_status", "meta", b"meta", "spec", b"spec", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_ends", b"certificate_ends", "description", b"description", "manager_status", b"manager_status", "meta", b"meta", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "id", b"id", "manager_address", b"manager_address", "manager_status", b"manager_status", "meta", b"meta", "role", b"role", "spec", b"spec", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_ends", b"certificate_ends", "description", b"description", "id", b"id", "manager_address", b"manager_address", "manager_status", b"manager_status", "meta", b"meta", "role", b"role", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

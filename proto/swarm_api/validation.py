@@ -181,6 +181,7 @@ def _cluster(spec: ClusterSpec) -> Iterator[str]:
         node_down_after=spec.node_down_after,
         certificate_validity=spec.certificate_validity,
         orphan_after=spec.orphan_after,
+        remove_dead_managers_after=spec.remove_dead_managers_after,
     )
     if spec.HasField("heartbeat_period") and spec.HasField("node_down_after"):
         period, down_after = spec.heartbeat_period.ToTimedelta(), spec.node_down_after.ToTimedelta()

@@ -47,6 +47,11 @@ class FakeCluster(ControlServicer):
         self.index = 0
         self.rebalances = api.RebalanceResponse()  #: what there is to move
         self.runs_services = True  #: whether created services run at once
+        self.managers = [
+            api.ManagerInfo(node_id="n1", address="10.0.0.1:2377", leader=True, reachability=2, voter=True)
+        ]
+        self.warnings: list[str] = []  #: of the cluster
+        self.node_warnings: dict[str, str] = {}
         self.fails_next: list[tuple[grpc.StatusCode, str]] = []
         self.backup: list[api.BackupMessage] = []
         self.backup_breaks = False  #: whether the manager goes away in the middle of one
@@ -156,7 +161,9 @@ class FakeCluster(ControlServicer):
             node_id="n1",
             leader_id="n1",
             term=3,
-            managers=[api.ManagerInfo(node_id="n1", address="10.0.0.1:2377", leader=True, reachability=2, voter=True)],
+            managers=self.managers,
+            warnings=self.warnings,
+            applied_index=self.index,
             nodes=len(self.objects["node"]),
             services=len(self.objects["service"]),
             version="0.1.0",
@@ -180,7 +187,7 @@ class FakeCluster(ControlServicer):
         return response
 
     def ListNodes(self, request: Any, context: grpc.ServicerContext) -> api.ListNodesResponse:
-        return api.ListNodesResponse(nodes=self._listed("node", request, context))
+        return api.ListNodesResponse(nodes=self._listed("node", request, context), warnings=self.node_warnings)
 
     def GetNode(self, request: Any, context: grpc.ServicerContext) -> api.GetNodeResponse:
         self._begin(request, context)

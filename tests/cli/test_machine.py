@@ -66,6 +66,13 @@ class FakeDaemon(NodeControlServicer):
         self._begin(request, context)
         return api.RecoverResponse(node_id="n1", cluster_id="c1", era=9, unconfirmed=2, former_managers=["n2", "n3"])
 
+    def Rejoin(self, request: Any, context: grpc.ServicerContext) -> api.RejoinResponse:  # noqa: N802 - the API's
+        self._begin(request, context)
+        answer = api.RejoinResponse(node_id="n1", role=1, connected=not request.from_own_data)
+        answer.waiting_for = "" if answer.connected else "No manager leads."
+        answer.certificate_ends.FromJsonString("2027-01-02T03:04:05Z")
+        return answer
+
     def Status(self, request: Any, context: grpc.ServicerContext) -> api.StatusResponse:  # noqa: N802 - the API's
         return api.StatusResponse(
             node_id="n1", cluster_id="c1", connected=True, leader_address="10.0.0.1:2377", tasks=3, engine_error="none"
@@ -146,6 +153,38 @@ def test_leave(node: FakeDaemon, swarm: Run) -> None:
     assert node.requests[-1].force
 
 
+def test_rejoin_tells_where_the_managers_are_and_what_came_of_it(node: FakeDaemon, swarm: Run, token: str) -> None:
+    assert "'swarm-cli join' makes it a node" in swarm("rejoin", "10.0.0.1").err
+    swarm("init", "--advertise-addr", "10.0.0.1")
+    done = swarm("rejoin", "10.0.0.1", "10.0.0.2:2400", "--token", token, "--advertise-addr", "10.0.0.9")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (
+        "This node (n1, a manager) is back in its cluster; its certificate is valid until 2027-01-02 03:04 UTC.\n"
+    )
+    request = node.requests[-1]
+    assert (list(request.remote_addresses), request.token) == (["10.0.0.1:2377", "10.0.0.2:2400"], token)
+    assert (request.advertise_address, request.listen_address) == ("10.0.0.9:2377", "")
+
+
+def test_rejoin_from_own_data_says_what_it_waits_for(node: FakeDaemon, swarm: Run) -> None:
+    swarm("init", "--advertise-addr", "10.0.0.1")
+    done = swarm("rejoin", "--from-own-data")
+    assert (done.code, node.requests[-1].from_own_data) == (0, True)
+    assert "has no session with a leader yet (No manager leads)" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [((), "nothing to change"), (("--from-own-data", "--token", "T"), "give one of them"), (("--token", "x"), "token")],
+)
+def test_rejoin_refuses_what_makes_no_sense(words: tuple[str, ...], text: str, node: FakeDaemon, swarm: Run) -> None:
+    swarm("init", "--advertise-addr", "10.0.0.1")
+    done = swarm("rejoin", *words)
+    assert done.code in (1, 2)
+    assert text in done.err
+    assert len(node.requests) == 1
+
+
 def test_info_on_a_worker_shows_the_worker(node: FakeDaemon, swarm: Run, tmp_path: Path) -> None:
     file = tmp_path / "state" / "node" / "node.json"
     file.parent.mkdir(parents=True)
@@ -153,9 +192,9 @@ def test_info_on_a_worker_shows_the_worker(node: FakeDaemon, swarm: Run, tmp_pat
     done = swarm("info")
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[:3] == [
-        "Node        n1 (worker)",
-        "Cluster     c1",
-        "Connected   yes, to 10.0.0.1:2377",
+        "Node          n1 (worker)",
+        "Cluster       c1",
+        "Connected     yes, to 10.0.0.1:2377",
     ]
     assert json.loads(swarm("info", "--format", "json").out)["tasks"] == 3
     assert "This node is a worker" in swarm("node", "ls").err

@@ -1,8 +1,8 @@
 """A client that writes without end, for tests of what clients must not notice.
 
-Run in a host: `python writer.py FILE NAME [CONTEXT]`. Each write makes a config and removes it; FILE gets `ok` or the
-error's sentence, one line a write. Ends when FILE.stop exists. What `swarm_api` retries by itself shows nowhere: that
-is its promise.
+Run in a host: `python writer.py FILE NAME CONTEXT [MANAGER...]`, with `-` for no context. Each write makes a config and
+removes it; FILE gets `ok` or the error's sentence, one line a write. Ends when FILE.stop exists. What `swarm_api`
+retries by itself shows nowhere: that is its promise.
 """
 
 import itertools
@@ -19,13 +19,16 @@ PAUSE_S = 0.02  # leaves the machine time for what is tested
 
 def main() -> None:
     """Write until told to stop."""
-    answers, name = Path(sys.argv[1]), sys.argv[2]
-    stop = answers.with_name(answers.name + ".stop")
-    with answers.open("w", buffering=1) as out, Client.connect(context=sys.argv[3] if len(sys.argv) > 3 else None) as c:
+    file, name, context, *managers = sys.argv[1:]
+    stop = Path(f"{file}.stop")
+    with (
+        Path(file).open("w", buffering=1) as out,
+        Client.connect(managers, context=None if context == "-" else context) as client,
+    ):
         for number in itertools.count():
             if stop.exists():
                 return
-            print(write(c, f"{name}-{number}"), file=out)
+            print(write(client, f"{name}-{number}"), file=out)
             time.sleep(PAUSE_S)
 
 

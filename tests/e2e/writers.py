@@ -1,6 +1,7 @@
 """Clients that write all the time, on several hosts; see writer.py."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,10 @@ class Writer:
     answers_file: Path
 
     @staticmethod
-    def start(host: Host, name: str, context: str = "") -> "Writer":
-        """Begin to write on this host: through its own manager, or with a context."""
+    def start(host: Host, name: str, context: str = "-", managers: Sequence[str] = ()) -> "Writer":
+        """Begin to write on this host: through its own manager, or with a context, at the first of `managers`."""
         file = host.folder / "home" / f"{name}.answers"
-        words = [Path(sys.executable), _SCRIPT, file, name, *([context] if context else [])]
+        words = [Path(sys.executable), _SCRIPT, file, name, context, *managers]
         host.spawn([str(word) for word in words], host.folder / f"{name}.log")
         writer = Writer(host, file)
         writer.wait_for(1)

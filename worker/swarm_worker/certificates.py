@@ -41,12 +41,18 @@ class Certificates:
         self._renewed = renewed
         self._wanted_role = identity.node.role
         self._wake = asyncio.Event()
+        self._is_asked = False
 
     def want_role(self, role: "NodeRole.ValueType") -> None:
         """The cluster wants this role of the node."""
         self._wanted_role = role_name(role)
         if self._wanted_role != self._identity.node.role:
             self._wake.set()
+
+    def renew_now(self) -> None:
+        """Get another certificate, however young the one is that the node has."""
+        self._is_asked = True
+        self._wake.set()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -62,13 +68,17 @@ class Certificates:
                 if self._wanted_role == self._identity.node.role:
                     pause_s = RETRY_S[0]
                     continue
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(min(pause_s, max(LEAST_S, self._end_in_s())))  # its end is to be told in time
             pause_s = min(pause_s * 2, RETRY_S[1])
+
+    def _end_in_s(self) -> float:
+        left_s = (self._identity.certificate_ends - utc_now()).total_seconds()
+        return left_s if left_s > 0 else RETRY_S[1]
 
     def _complain(self, error: RenewalError, retry_in_s: float) -> None:
         ended = self._identity.expiry_error()
         if ended:
-            log.error(ended)
+            log.error("the certificate has ended", reason=ended)
             return
         ends = f"{self._identity.certificate_ends:%Y-%m-%d %H:%M} UTC"
         log.warning("the certificate could not be renewed", reason=str(error), ends=ends, retry_in_s=retry_in_s)
@@ -76,7 +86,7 @@ class Certificates:
     async def _until_due(self) -> None:
         """Wait until it is time, or another role is wanted."""
         self._wake.clear()
-        if self._wanted_role != self._identity.node.role:
+        if self._is_asked or self._wanted_role != self._identity.node.role:
             return
         try:
             async with asyncio.timeout(max(LEAST_S, _left_s(self._identity.credentials))):
@@ -88,6 +98,7 @@ class Certificates:
         key_pem, csr_pem = new_key_and_csr()
         answer = await self._ask(RenewNodeCertificateRequest(csr_pem=csr_pem))
         credentials = NodeCredentials(answer.ca_pem, answer.certificate_pem, key_pem)
+        self._is_asked = False
         await asyncio.to_thread(self._identity.replace, credentials, tuple(peer.address for peer in answer.managers))
         log.info("certificate renewed", role=self._identity.node.role)
 

@@ -112,6 +112,10 @@ class Member:
         await self.stop_manager()
         await asyncio.to_thread(self._store.forget_manager)
 
+    def renew_certificate(self) -> None:
+        """Have a manager make a new certificate, and note it in the cluster's state."""
+        self._certificates.renew_now()
+
     async def stop_manager(self) -> None:
         """End this node's manager, if it has one."""
         supervisor, task = self.supervisor, self._supervising

@@ -140,6 +140,8 @@ class Node:
                 await asyncio.to_thread(prepared.save, self._store)
             finally:
                 self.start()
+            if request.from_own_data and self.member:
+                self.member.renew_certificate()
             await self._until_connected(CONNECT_S)
             return self._rejoined()
 

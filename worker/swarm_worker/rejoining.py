@@ -55,8 +55,9 @@ async def prepare(identity: NodeIdentity, request: RejoinRequest) -> Rejoining:
         return await _with_token(identity, node, request.token, addresses)
     if ended := identity.expiry_error():
         raise NodeStateError(ended)
-    if addresses:
-        await _check_managers(identity, addresses)
+    others = [address for address in addresses if address != node.advertise_address]
+    if others:
+        await _check_managers(identity, others)
     elif node == identity.node:
         raise NodeStateError("Nothing is to be changed: give a manager's address, --advertise-address or --token.")
     return Rejoining(node.with_managers(addresses or node.managers))

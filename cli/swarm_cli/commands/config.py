@@ -6,7 +6,7 @@ from swarm_api.nouns import make_filter
 from swarm_api.specs_pb2 import ConfigSpec
 
 from swarm_cli.naming import CONFIG
-from swarm_cli.options import each, filter_option, format_option, parse_labels, quiet_option, wait_options
+from swarm_cli.options import each, filter_option, parse_labels, quiet_option, reading_options, wait_options
 from swarm_cli.payload import change_labels, current_versions, payload_table, read_data, read_new_data
 from swarm_cli.render.inspect import show_objects
 from swarm_cli.service_flags import PAIR
@@ -20,7 +20,7 @@ def config() -> None:
 
 
 @config.command("ls")
-@format_option
+@reading_options
 @quiet_option
 @filter_option(("id", "name", "label"))
 @click.option("--all", "-a", "show_all", is_flag=True, help="Also the old versions that are kept (NAME@VERSION).")
@@ -85,7 +85,7 @@ def update(
 
 @config.command("inspect")
 @click.argument("names", nargs=-1, required=True, type=CONFIG, metavar="CONFIG...")
-@format_option
+@reading_options
 def inspect(names: tuple[str, ...]) -> None:
     """Show all there is to know of configs."""
     session = current()

@@ -8,10 +8,11 @@ from swarm_api.node_pb2 import StatusRequest, StatusResponse
 from swarm_api.objects_pb2 import Reachability
 from swarm_api.types_pb2 import NodeRole
 
-from swarm_cli.daemon import Daemon, run_dir, state_dir
+from swarm_cli.daemon import Daemon, local_node_id, run_dir, state_dir
 from swarm_cli.options import format_option
 from swarm_cli.render.document import print_document
 from swarm_cli.render.text import Cell, Column, Table, print_table
+from swarm_cli.render.times import ago, minute
 from swarm_cli.session import current
 
 _STATUS_S = 5.0
@@ -43,6 +44,18 @@ def info() -> None:
     if answer.managers:
         click.echo()
         print_table(_managers(answer))
+    for warning in (*answer.warnings, *_own_trouble(answer)):
+        click.secho(f"\n{warning}", fg="yellow")
+
+
+def _own_trouble(answer: GetInfoResponse) -> tuple[str, ...]:
+    """Why the node that this command runs on has no session with a leader, when it is the one that answered."""
+    session = current()
+    daemon = Daemon(state_dir(session), run_dir(session))
+    if local_node_id(session) != answer.node_id or not daemon.answers():
+        return ()
+    status = daemon.call(lambda stub: stub.Status, StatusRequest(), _STATUS_S)
+    return () if status.connected or not status.last_error else (f"This node: {status.last_error}",)
 
 
 def _show_own_node() -> bool:
@@ -72,6 +85,7 @@ def _own_facts(status: StatusResponse) -> list[tuple[str, str | Cell]]:
         ("Connected", connected if status.connected else Cell(f"no: {status.last_error or 'not yet'}", "red")),
         ("Managers", ", ".join(status.managers)),
         ("Tasks", str(status.tasks)),
+        ("Certificate", f"valid until {minute(status.certificate_ends)}"),
     ]
     if status.manager_state:
         facts.append(("Manager", status.manager_state))
@@ -126,4 +140,6 @@ def _status(one: ManagerInfo) -> Cell:
     if one.leader:
         return Cell("Leader", "green")
     text = Reachability.Name(one.reachability).removeprefix("REACHABILITY_").capitalize()
+    if one.HasField("unreachable_since"):
+        text += f", since {ago(one.unreachable_since)}"
     return Cell(text, "red" if one.reachability == Reachability.UNREACHABLE else "")

@@ -7,7 +7,7 @@ from swarm_api.objects_pb2 import Network
 from swarm_api.specs_pb2 import IpamConfig, NetworkSpec
 
 from swarm_cli.naming import NETWORK
-from swarm_cli.options import each, filter_option, format_option, parse_labels, quiet_option
+from swarm_cli.options import each, filter_option, parse_labels, quiet_option, reading_options
 from swarm_cli.render.inspect import show_objects
 from swarm_cli.render.text import Column, Table
 from swarm_cli.render.times import ago
@@ -21,7 +21,7 @@ def network() -> None:
 
 
 @network.command("ls")
-@format_option
+@reading_options
 @quiet_option
 @filter_option(("id", "name", "label"))
 def list_(quiet: bool, filters: dict[str, list[str]]) -> None:
@@ -93,7 +93,7 @@ def create(
 
 @network.command("inspect")
 @click.argument("names", nargs=-1, required=True, type=NETWORK, metavar="NETWORK...")
-@format_option
+@reading_options
 def inspect(names: tuple[str, ...]) -> None:
     """Show all there is to know of networks."""
     session = current()

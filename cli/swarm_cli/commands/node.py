@@ -11,7 +11,8 @@ from swarm_api.types_pb2 import NodeAvailability, NodeRole
 
 from swarm_cli.commands.rebalance import rebalance
 from swarm_cli.naming import NODE
-from swarm_cli.options import each, filter_option, format_option, parse_labels, quiet_option, wait_limits
+from swarm_cli.options import each, filter_option, parse_labels, quiet_option, reading_options, wait_limits
+from swarm_cli.quorum import role_warning
 from swarm_cli.rebalancing import wait_drained
 from swarm_cli.render.inspect import show_objects
 from swarm_cli.render.nodes import hostname, node_table
@@ -27,21 +28,23 @@ def node() -> None:
 
 
 @node.command("ls")
-@format_option
+@reading_options
 @quiet_option
 @filter_option(("id", "name", "label", "role", "availability"))
 def list_(quiet: bool, filters: dict[str, list[str]]) -> None:
     """List nodes, with what each has and what ails it."""
     session = current()
-    nodes = session.client.nodes.list(
+    listed = session.client.nodes.list_with_warnings(
         make_filter(id_prefixes=filters.get("id", ()), labels=parse_labels(filters.get("label", ())))
     )
-    nodes = [one for one in nodes if _matches(one, filters)]
+    nodes = [one for one in listed.nodes if _matches(one, filters)]
+    warnings = {one.id: listed.warnings[one.id] for one in nodes if one.id in listed.warnings}
     if quiet:
         for one in nodes:
             click.echo(one.id)
         return
-    session.show(ListNodesResponse(nodes=nodes), lambda: node_table(nodes, _own_id()))
+    document = ListNodesResponse(nodes=nodes, warnings=warnings)
+    session.show(document, lambda: node_table(nodes, _own_id(), warnings))
 
 
 def _own_id() -> str:
@@ -63,7 +66,7 @@ def _matches(one: Node, filters: dict[str, list[str]]) -> bool:
 
 @node.command("inspect")
 @click.argument("names", nargs=-1, required=True, type=NODE, metavar="NODE...")
-@format_option
+@reading_options
 def inspect(names: tuple[str, ...]) -> None:
     """Show all there is to know of nodes."""
     session = current()
@@ -72,7 +75,7 @@ def inspect(names: tuple[str, ...]) -> None:
 
 @node.command("ps")
 @click.argument("names", nargs=-1, required=True, type=NODE, metavar="NODE...")
-@format_option
+@reading_options
 @task_options
 def ps(names: tuple[str, ...], **options: Any) -> None:
     """Show the tasks on nodes."""
@@ -169,6 +172,10 @@ def demote(names: tuple[str, ...]) -> None:
 
 
 def _set_role(names: tuple[str, ...], role: NodeRole.ValueType, done: str) -> None:
+    warning = role_warning(current().client.info(), len(names), role)
+    if warning:
+        click.echo(f"Warning: {warning}", err=True)
+
     def act(name: str) -> None:
         def change(spec: NodeSpec) -> None:
             spec.role = role

@@ -7,7 +7,7 @@ import click
 from swarm_cli.commands.service import parse_targets, scale_one
 from swarm_cli.commands.stack import show_stack_tasks
 from swarm_cli.deployment import deploy, load_project, project_options, remove
-from swarm_cli.options import format_option, wait_options
+from swarm_cli.options import format_option, reading_options, wait_options
 from swarm_cli.session import current
 from swarm_cli.tasks import project_task_options
 from swarm_cli.waiting import Wait, wait_for
@@ -37,7 +37,7 @@ def up(
 
 @click.command()
 @project_options
-@format_option
+@reading_options
 @project_task_options
 def ps(
     files: tuple[str, ...],

@@ -9,6 +9,7 @@ from swarm_cli.daemon import Daemon, local_node_id
 from swarm_cli.errors import CliError
 from swarm_cli.options import format_option
 from swarm_cli.render.document import print_document
+from swarm_cli.render.times import minute
 from swarm_cli.session import current
 
 _REJOIN_S = 90.0
@@ -73,7 +74,7 @@ def rejoin(
 
 def _sentence(answer: RejoinResponse) -> str:
     who = f"This node ({answer.node_id}, a {NodeRole.Name(answer.role).lower()})"
-    until = f"its certificate is valid until {answer.certificate_ends.ToDatetime():%Y-%m-%d %H:%M} UTC"
+    until = f"its certificate is valid until {minute(answer.certificate_ends)}"
     if answer.connected:
         return f"{who} is back in its cluster; {until}."
     waiting_for = answer.waiting_for.rstrip(".") or "no manager has answered yet"

@@ -13,7 +13,15 @@ from swarm_cli import service_flags as flags
 from swarm_cli.container_flags import create_list_options, update_list_options
 from swarm_cli.errors import InputError
 from swarm_cli.naming import SERVICE
-from swarm_cli.options import each, filter_option, format_option, parse_labels, quiet_option, wait_options
+from swarm_cli.options import (
+    each,
+    filter_option,
+    format_option,
+    parse_labels,
+    quiet_option,
+    reading_options,
+    wait_options,
+)
 from swarm_cli.rebalancing import rebalance as even_out
 from swarm_cli.render.inspect import show_objects
 from swarm_cli.render.revisions import revision_table, revisions
@@ -77,7 +85,7 @@ def _apply(spec: ServiceSpec, given: dict[str, Any]) -> None:
 
 
 @service.command("ls")
-@format_option
+@reading_options
 @quiet_option
 @filter_option(("id", "name", "label", "mode"))
 def list_(quiet: bool, filters: dict[str, list[str]]) -> None:
@@ -103,7 +111,7 @@ def list_(quiet: bool, filters: dict[str, list[str]]) -> None:
 
 @service.command("inspect")
 @click.argument("names", nargs=-1, required=True, type=SERVICE, metavar="SERVICE...")
-@format_option
+@reading_options
 def inspect(names: tuple[str, ...]) -> None:
     """Show all there is to know of services."""
     session = current()
@@ -112,7 +120,7 @@ def inspect(names: tuple[str, ...]) -> None:
 
 @service.command("ps")
 @click.argument("names", nargs=-1, required=True, type=SERVICE, metavar="SERVICE...")
-@format_option
+@reading_options
 @task_options
 def ps(names: tuple[str, ...], **options: Any) -> None:
     """Show the tasks of services: where each runs, and why one does not."""
@@ -270,7 +278,7 @@ def rollback(name: str, to: int | None, detach: bool, quiet: bool, timeout_s: fl
 
 @service.command("history")
 @click.argument("name", type=SERVICE, metavar="SERVICE")
-@format_option
+@reading_options
 def history(name: str) -> None:
     """Show the kept versions of a service: when each came, who made it, what it changed."""
     session = current()
@@ -280,7 +288,7 @@ def history(name: str) -> None:
 
 @service.command("runs")
 @click.argument("name", type=SERVICE, metavar="SERVICE")
-@format_option
+@reading_options
 def runs(name: str) -> None:
     """Show the runs of a job with a schedule: when each was, what became of it, and when the next one is."""
     session = current()

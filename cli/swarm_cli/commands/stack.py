@@ -12,7 +12,7 @@ from swarm_cli.deployment import deploy as deploy_project
 from swarm_cli.deployment import file_options, load_project, remove, warn
 from swarm_cli.errors import CliError
 from swarm_cli.naming import STACK
-from swarm_cli.options import each, format_option, wait_options
+from swarm_cli.options import each, format_option, reading_options, wait_options
 from swarm_cli.render.document import format_document
 from swarm_cli.render.services import service_table
 from swarm_cli.render.text import Column, Table
@@ -76,7 +76,7 @@ def config(files: tuple[str, ...], profiles: tuple[str, ...], env_files: tuple[s
 
 
 @stack.command("ls")
-@format_option
+@reading_options
 def list_() -> None:
     """List stacks."""
     session = current()
@@ -95,7 +95,7 @@ def list_() -> None:
 
 @stack.command("ps")
 @click.argument("name", type=STACK, metavar="STACK")
-@format_option
+@reading_options
 @task_options
 def ps(name: str, **options: Any) -> None:
     """Show the tasks of a stack: where each runs, and why one does not."""
@@ -113,7 +113,7 @@ def show_stack_tasks(name: str, **options: Any) -> None:
 
 @stack.command("services")
 @click.argument("name", type=STACK, metavar="STACK")
-@format_option
+@reading_options
 def services(name: str) -> None:
     """List the services of a stack."""
     session = current()

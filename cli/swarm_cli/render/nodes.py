@@ -1,6 +1,7 @@
 """Nodes for people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from swarm_api.objects_pb2 import Node, Reachability
 from swarm_api.types_pb2 import NodeAvailability, NodeRole, NodeState
@@ -19,13 +20,15 @@ _COLUMNS = (
     Column("MEMORY", right=True, rank=2),
     Column("ENGINE", rank=4),
 )
+NO_WARNINGS: Mapping[str, str] = MappingProxyType({})
 _STATE_STYLES = {NodeState.READY_STATE: "green", NodeState.DOWN: "red", NodeState.DISCONNECTED: "yellow"}
 
 
-def node_table(nodes: Iterable[Node], own_id: str = "") -> Table:
+def node_table(nodes: Iterable[Node], own_id: str = "", warnings: Mapping[str, str] = NO_WARNINGS) -> Table:
     """One line a node, by host name; `*` marks the node that answered; what ails a node stands at the end."""
     nodes = sorted(nodes, key=lambda node: (hostname(node), node.id))
-    with_notes = any(note(node) for node in nodes)
+    notes = {node.id: " ".join(text for text in (note(node), warnings.get(node.id)) if text) for node in nodes}
+    with_notes = any(notes.values())
     table = Table((*_COLUMNS, Column("NOTE", may_wrap=True)) if with_notes else _COLUMNS)
     for node in nodes:
         row: list[str | Cell] = [
@@ -39,7 +42,7 @@ def node_table(nodes: Iterable[Node], own_id: str = "") -> Table:
             size(node.description.resources.memory_bytes) if node.description.resources.memory_bytes else "-",
             node.description.engine.version or "-",
         ]
-        table.add(*row, *([Cell(note(node), "yellow")] if with_notes else []))
+        table.add(*row, *([Cell(notes[node.id], "yellow")] if with_notes else []))
     return table
 
 

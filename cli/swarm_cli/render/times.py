@@ -17,6 +17,11 @@ def ago(moment: Timestamp, now_s: float | None = None) -> str:
     return f"{span(past_s)} ago" if past_s >= 1 else "just now"
 
 
+def minute(moment: Timestamp) -> str:
+    """`2026-11-25 16:30 UTC`; empty for a time that was never set."""
+    return f"{moment.ToDatetime():%Y-%m-%d %H:%M} UTC" if moment.seconds else ""
+
+
 def span(length_s: float) -> str:
     """`3 minutes`: the largest unit of which there is at least one."""
     amount = max(length_s, 0.0)

@@ -6,6 +6,7 @@ The private key of the CA is in the replicated state, so whichever manager leads
 from datetime import timedelta
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from swarm_api.ca_pb2 import (
     IssueAdminCertificateRequest,
     IssueAdminCertificateResponse,
@@ -16,7 +17,15 @@ from swarm_api.ca_pb2 import (
 )
 from swarm_api.ca_pb2_grpc import CaServicer
 from swarm_api.defaults import CERTIFICATE_VALIDITY_S
-from swarm_api.identity import JOINER_MANAGER, ROLE_ADMIN, ROLE_MANAGER, ROLE_WORKER, CertificateError, utc_now
+from swarm_api.identity import (
+    JOINER_MANAGER,
+    ROLE_ADMIN,
+    ROLE_MANAGER,
+    ROLE_WORKER,
+    CertificateError,
+    load_certificate,
+    utc_now,
+)
 from swarm_api.ids import new_id
 from swarm_api.objects_pb2 import Cluster, Node
 from swarm_api.reissue import proven_identity
@@ -46,8 +55,10 @@ class CaRpcs(Desk, CaServicer):
 
         def decide(snapshot: Snapshot, edit: Edit) -> IssueNodeCertificateResponse:
             node = _new_node(request, role, edit)
+            answer = _issued(snapshot, request.csr_pem, node.id, role)
+            node.certificate_ends.CopyFrom(_end_of(answer))
             edit.create(node)
-            return _issued(snapshot, request.csr_pem, node.id, role)
+            return answer
 
         return await write(self._store, request.request_id, IssueNodeCertificateResponse, decide)
 
@@ -81,11 +92,12 @@ class CaRpcs(Desk, CaServicer):
                     f"node {node_id} is a manager, and that takes the managers' token: get it with "
                     "'swarm-cli join-token manager'"
                 )
-            if node.role != role:
-                changed = copy_of(node)
-                changed.role = role
-                edit.update(changed)
-            return _issued(snapshot, csr_pem, node_id, role)
+            answer = _issued(snapshot, csr_pem, node_id, role)
+            changed = copy_of(node)
+            changed.role = role
+            changed.certificate_ends.CopyFrom(_end_of(answer))
+            edit.update(changed)
+            return answer
 
         return await write(self._store, "", IssueNodeCertificateResponse, decide)
 
@@ -147,6 +159,12 @@ def _issued(view: View, csr_pem: bytes, node_id: str, role: "NodeRole.ValueType"
         ca_pem=cluster.root_ca.certificate_pem,
         managers=peers(view),
     )
+
+
+def _end_of(answer: IssueNodeCertificateResponse) -> Timestamp:
+    end = Timestamp()
+    end.FromDatetime(load_certificate(answer.certificate_pem).not_valid_after_utc)
+    return end
 
 
 def _sign(cluster: Cluster, csr_pem: bytes, node_id: str, role: str) -> bytes:

@@ -27,7 +27,7 @@ class ClusterRpcs(Desk):
 
     async def GetCluster(self, request: GetClusterRequest, context: Any) -> GetClusterResponse:  # noqa: N802, ARG002 - gRPC's
         """The cluster, without keys and tokens."""
-        return GetClusterResponse(cluster=redacted(cluster_of(await self._view())))
+        return GetClusterResponse(cluster=redacted(cluster_of(await self._view(stale=request.stale))))
 
     async def UpdateCluster(self, request: UpdateClusterRequest, context: Any) -> UpdateClusterResponse:  # noqa: N802, ARG002 - gRPC's
         """Change settings, and make new join tokens; an old token admits nobody any more."""

@@ -1,14 +1,18 @@
 """The cluster at a glance; with `stale` from this manager alone, so that it works without a quorum."""
 
+import time
 from importlib.metadata import version
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from swarm_api.control_pb2 import GetInfoRequest, GetInfoResponse, ManagerInfo
 from swarm_api.types_pb2 import NodeState, TaskState
 
 from swarm_manager.api.desk import Desk
-from swarm_manager.api.managers import api_address, reachability
+from swarm_manager.api.managers import api_address, health, reachability
 from swarm_manager.core.snapshot import View
+from swarm_manager.core.times import timestamp
+from swarm_manager.core.warnings import cluster_warnings
 from swarm_manager.ports import RaftView
 
 VERSION = version("raftswarm")
@@ -29,6 +33,7 @@ class InfoRpcs(Desk):
             managers=_managers(view, raft),
             version=VERSION,
             journal_error=raft.journal_error,
+            warnings=cluster_warnings(view, health(raft), time.time_ns()),
         )
         _count(info, view)
         return info
@@ -42,9 +47,14 @@ def _managers(view: View, raft: RaftView) -> list[ManagerInfo]:
             leader=member.node_id == raft.leader_id,
             reachability=reachability(raft, member.node_id),
             voter=member.voter,
+            unreachable_since=_since(member.unreachable_s) if member.reachable is False else None,
         )
         for member in sorted(raft.members.values(), key=lambda member: member.node_id)
     ]
+
+
+def _since(silence_s: float) -> Timestamp:
+    return timestamp(time.time_ns() - int(silence_s * 1e9))
 
 
 def _count(info: GetInfoResponse, view: View) -> None:

@@ -4,6 +4,7 @@ from swarm_api.defaults import RAFT_PORT_OFFSET
 from swarm_api.dispatcher_pb2 import ManagerPeer
 from swarm_api.objects_pb2 import ManagerStatus, Node, Reachability
 
+from swarm_manager.core.quorum import Health, quorum_of
 from swarm_manager.core.snapshot import View
 from swarm_manager.errors import RefusedError
 from swarm_manager.ports import MemberStatus, RaftView
@@ -39,6 +40,18 @@ def reachability(raft: RaftView, node_id: str) -> Reachability.ValueType:
     return Reachability.REACHABLE if member.reachable else Reachability.UNREACHABLE
 
 
+def health(raft: RaftView) -> list[Health]:
+    """The members, as this manager sees them."""
+    return [
+        Health(member.node_id, member.voter, 0.0 if member.node_id == raft.node_id else _silence_s(member))
+        for member in raft.members.values()
+    ]
+
+
+def _silence_s(member: MemberStatus) -> float:
+    return 0.0 if member.reachable is not False else max(member.unreachable_s, 0.001)
+
+
 def with_manager_status(node: Node, view: View, raft: RaftView) -> Node:
     """The node as users see it: with what is known of its manager, when it runs one."""
     member = raft.members.get(node.id)
@@ -67,7 +80,7 @@ def refuse_losing_quorum(view: View, raft: RaftView, node_id: str, verb: str) ->
             f"Node {_name(view, node_id)} is the last manager and cannot be {verb}; promote another node first."
         )
     reachable = sum(1 for m in others if m.node_id == raft.node_id or m.reachable)
-    quorum = len(others) // 2 + 1
+    quorum = quorum_of(len(others))
     if reachable < quorum:
         raise RefusedError(
             f"Node {_name(view, node_id)} cannot be {verb} now: only {reachable} of the other {len(others)} managers "

@@ -1,5 +1,6 @@
 """Nodes: the machines, their wanted role and availability."""
 
+import time
 from typing import Any
 
 from swarm_api.control_pb2 import (
@@ -17,10 +18,11 @@ from swarm_api.types_pb2 import NodeRole, NodeState
 
 from swarm_manager.api.desk import Desk
 from swarm_manager.api.lookup import find, select, shown_name
-from swarm_manager.api.managers import refuse_losing_quorum, with_manager_status
+from swarm_manager.api.managers import health, refuse_losing_quorum, with_manager_status
 from swarm_manager.api.writes import Edit, check_spec, copy_of, refuse_stale, write
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.core.times import duration_ns, ns, timestamp
+from swarm_manager.core.warnings import node_warnings
 from swarm_manager.errors import RefusedError
 
 
@@ -31,7 +33,11 @@ class NodeRpcs(Desk):
         """All nodes that pass the filter; managers with what the leader knows of them."""
         view, raft = await self._view(stale=request.stale), self._store.raft
         chosen = select(view.nodes.values(), request.filter)
-        return ListNodesResponse(nodes=[with_manager_status(node, view, raft) for node in chosen])
+        warnings = node_warnings(view, health(raft), time.time_ns())
+        return ListNodesResponse(
+            nodes=[with_manager_status(node, view, raft) for node in chosen],
+            warnings={node.id: warnings[node.id] for node in chosen if node.id in warnings},
+        )
 
     async def GetNode(self, request: GetRequest, context: Any) -> GetNodeResponse:  # noqa: N802, ARG002 - gRPC's
         """One node."""

@@ -47,6 +47,7 @@ class RaftStatus:
     members: Mapping[str, str]  # id: address
     voters: frozenset[str]
     connected: frozenset[str]
+    unreachable_s: Mapping[str, float]  # since when there was no link; 0 for those that have one
     responding: frozenset[str]  # as leader: the others heard from within the fallback timeout
     match_index: Mapping[str, int]  # as leader: what each member has
     leader_silence_s: float  # since a leader was last heard; 0 on the leader itself
@@ -226,6 +227,7 @@ class Replica:
             members={member.node_id: member.address for member in membership.members.values()},
             voters=membership.voters,
             connected=core.transport.connected,
+            unreachable_s={peer: core.transport.unreachable_s(peer) for peer in membership.members},
             responding=core.responding() if core.is_leader else frozenset(),
             match_index={peer: core.match_index(peer) for peer in membership.members if core.is_leader},
             leader_silence_s=silence_s,

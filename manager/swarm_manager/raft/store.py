@@ -190,7 +190,9 @@ class ReplicatedStore:
             return RaftView("", "", leads=False, term=0, commit_index=0, applied_index=0)
         status = self._replica.status()
         members = {
-            node_id: MemberStatus(node_id, address, node_id in status.voters, node_id in status.connected)
+            node_id: MemberStatus(
+                node_id, address, node_id in status.voters, node_id in status.connected, status.unreachable_s[node_id]
+            )
             for node_id, address in status.members.items()
         }
         return RaftView(

@@ -52,6 +52,8 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
         self.removed = False
         self.superseded = False
         self._was_member = False
+        self._opened_at = 0.0
+        self._lost_at: dict[str, float] = {}
 
     def attach(self, core: "RaftCore", handlers: dict[str, Callable[[str, Message], None]]) -> None:
         """Who decides, and which of our own messages goes where."""
@@ -61,6 +63,7 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
     def open(self) -> None:
         """Begin to listen and to dial; OSError when the address cannot be bound."""
         self._links.open(self)
+        self._opened_at = self._core.now()
         self.refresh_peers()
 
     # --------------------------------------------------------------------------------- who is allowed
@@ -101,6 +104,12 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
         """The members whose links are up."""
         return frozenset(self._members)
 
+    def unreachable_s(self, peer: str) -> float:
+        """For how long there was no link to this member, as far as this process knows; 0 when there is one."""
+        if peer in self._members or peer == self._core.node_id:
+            return 0.0
+        return self._core.now() - self._lost_at.get(peer, self._opened_at)
+
     # -------------------------------------------------------------------------------------- the links
 
     def link_up(self, peer: str) -> None:
@@ -124,6 +133,7 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
         if peer in self._members:
             self._members.discard(peer)
             self._crowded.discard(peer)
+            self._lost_at[peer] = self._core.now()
             self._onNodeDisconnected(Node(peer))
             self._core.peer_lost(peer)
 

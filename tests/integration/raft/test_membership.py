@@ -30,6 +30,19 @@ def test_a_cluster_of_one_grows_to_three_and_survives_its_founder(tmp_path: Path
         assert len(leader.ask("keys")) == 101
 
 
+def test_a_new_manager_does_not_count_before_it_has_caught_up(tmp_path: Path) -> None:
+    with running(tmp_path, n=1) as cluster:
+        leader, new = cluster.leader(), "x" * 25
+        cluster.addresses[new] = f"127.0.0.1:{free_port()}"
+        members = leader.ask("add", node_id=new, address=cluster.addresses[new])  # nothing listens there yet
+        for number in range(100):  # a quorum of two would wait for it
+            assert "result" in leader.ask("propose", key=f"k{number}")
+        assert voters(cluster) == {leader.spec["node_id"]}
+        cluster.start(new, members=members, joining=True)
+        wait_for("it to vote", lambda: new in voters(cluster))
+        cluster.converged()
+
+
 def test_a_removed_manager_is_told_and_disturbs_nobody(tmp_path: Path) -> None:
     with running(tmp_path) as cluster:
         leader = cluster.complete()

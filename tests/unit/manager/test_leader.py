@@ -11,9 +11,11 @@ from swarm_api.types_pb2 import NodeRole, NodeState, TaskState
 from swarm_manager.api.sessions import Sessions
 from swarm_manager.api.writes import Edit, copy_of
 from swarm_manager.errors import NotLeaderError, OutcomeUnknownError, RefusedError
+from swarm_manager.leader import autopilot as autopilot_module
 from swarm_manager.leader import managers as managers_loop
 from swarm_manager.leader import nodes as nodes_loop
 from swarm_manager.leader import reign as reign_module
+from swarm_manager.leader.autopilot import Autopilot
 from swarm_manager.leader.founding import Founding
 from swarm_manager.leader.managers import ManagerKeeper
 from swarm_manager.leader.nodes import NodeMonitor
@@ -292,3 +294,23 @@ async def test_a_loop_that_keeps_failing_ends_the_process(monkeypatch: pytest.Mo
     with pytest.raises(LoopBrokenError, match="a bug for good"):
         await asyncio.wait_for(throne.reign(loop).run(), 5)
     assert throne.log[-1] == "end"
+
+
+async def test_a_manager_that_stays_dead_is_demoted_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autopilot_module, "_PERIOD_S", 0.001)
+    store = MemoryStore()
+    store.put(cluster(), *(node(f"m{n}", NodeRole.MANAGER) for n in (1, 2, 3, 4)))
+    for number in (2, 3, 4):
+        dead = number == 4
+        store.members[f"m{number}"] = MemberStatus(
+            f"m{number}", "10.0.0.2:2378", voter=True, reachable=not dead, unreachable_s=7200.0 * dead
+        )
+    before = len(store.proposed)
+    loop = asyncio.ensure_future(Autopilot(store).run(1))
+    settings = cluster()
+    settings.spec.remove_dead_managers_after.FromSeconds(3600)
+    store.put(settings)
+    await until(lambda: store.snapshot.nodes["m4"].spec.role == NodeRole.WORKER)
+    await until(lambda: len(store.proposed) == before + 2)
+    loop.cancel()
+    assert all(store.snapshot.nodes[f"m{n}"].spec.role == NodeRole.MANAGER for n in (1, 2, 3))
