@@ -68,13 +68,21 @@ def _span(ours: RaftHosts, curves: Sequence[Curve], point: int, span_s: float) -
 
     sampler = threading.Thread(target=sample)
     sampler.start()
-    began, written = time.monotonic(), 0
-    while (left_s := began + span_s - time.monotonic()) > 0:
+    try:
+        written = _load(ours, span_s)
+    finally:
+        over.set()
+        sampler.join()
+    print(f"  {point + 1} of {POINTS}: {written / span_s:.0f} commits a second", file=sys.stderr, flush=True)
+    return written
+
+
+def _load(ours: RaftHosts, span_s: float) -> int:
+    """RATE changes a second through whoever leads; how many were committed."""
+    end, written = time.monotonic() + span_s, 0
+    while (left_s := end - time.monotonic()) > 0:
         leader = ours.on(ours.leader())  # another one, maybe, on a busy machine
         written += leader.ask("write", outstanding=OUTSTANDING, duration_s=min(left_s, ASKED_S), rate=RATE)["count"]
-    over.set()
-    sampler.join()
-    print(f"  {point + 1} of {POINTS}: {written / span_s:.0f} commits a second", file=sys.stderr, flush=True)
     return written
 
 
