@@ -8,6 +8,8 @@ Peer       etcd with fsync, and TLS with client certificates between clients, pe
            lean HTTP/2 client (bench/etcd_client.py) in the leader's host: gRPC and etcd's store are in it. So
            etcd's figures hold a little more work than ours; their ratio is to be read with that in mind.
 Rows       --rows speed: commits and reads, turns of both sides interleaved, --rounds each of --load-s seconds
+           --rows api: configs of 1 KB created through the Control API of whole managers, by our Python client over
+           the leader's local socket: gRPC, validation and the store are in it, on one asyncio loop in Python
            --rows faults: the leader killed, cut off, frozen, --fault-rounds each, until the next commit that was
            begun after the fault; etcd's leader killed --peer-rounds times
            --rows disk: restarts of a follower (from the start of its process until it has applied what it had), and
@@ -20,14 +22,14 @@ Checked    nothing fails under load; no election where none must be; memory and 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from bench import raft_disk, raft_faults, raft_soak, raft_speed
+from bench import raft_api, raft_disk, raft_faults, raft_soak, raft_speed
 from bench.arena import parser
 from bench.figures import Report
-from bench.raft_hosts import bare_hosts
+from bench.raft_hosts import BareHosts, bare_hosts
 
-ROWS = ("speed", "faults", "disk", "soak")
+ROWS = ("speed", "faults", "disk", "api", "soak")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,15 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     options_of.add_argument("--soak-minutes", type=float, default=0.0, help="default: 0, no soak")
     options = options_of.parse_args(argv)
     report = Report("raft")
-    with bare_hosts(options.testbed) as bare:
-        if "speed" in options.rows:
-            raft_speed.measure(report, bare, options.rounds, options.load_s)
-        if "faults" in options.rows:
-            raft_faults.measure(report, bare, options.fault_rounds, options.peer_rounds)
-        if "disk" in options.rows:
-            raft_disk.measure(report, bare, options.rounds)
-        if "soak" in options.rows and options.soak_minutes:
-            raft_soak.measure(report, bare, options.soak_minutes)
+    parts: dict[str, Callable[[BareHosts], None]] = {
+        "speed": lambda bare: raft_speed.measure(report, bare, options.rounds, options.load_s),
+        "faults": lambda bare: raft_faults.measure(report, bare, options.fault_rounds, options.peer_rounds),
+        "disk": lambda bare: raft_disk.measure(report, bare, options.rounds),
+        "soak": lambda bare: raft_soak.measure(report, bare, options.soak_minutes),
+        "api": lambda bare: raft_api.measure(report, bare, options.rounds, options.load_s),
+    }
+    for name, measure in parts.items():
+        if name in options.rows and (name != "soak" or options.soak_minutes):
+            with bare_hosts(options.testbed) as bare:  # fresh ones for each
+                measure(bare)
     report.print()
     return 1 if report.failed else 0
 

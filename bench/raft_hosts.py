@@ -153,18 +153,22 @@ class RaftHosts:
         process = self._running[host.name]
         wait_until(lambda: process.ask("status")["applied"] >= index, f"{host.name} to apply entry {index}", SETTLE_S)
 
+    def pid(self, host: Host) -> int:
+        """The member's, as this machine counts."""
+        return next(process.pid for process in host.processes() if _PROGRAM in process.command)
+
+    def disk_bytes(self, host: Host) -> int:
+        """What the member keeps on its disk."""
+        sizes = 0
+        for file in (_folder(host) / "raft").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a segment that was dropped meanwhile
+                sizes += file.stat().st_size
+        return sizes
+
     def kill(self, host: Host) -> None:
         """kill -9."""
-        for process in host.processes():
-            if _PROGRAM in process.command:
-                os.kill(process.pid, signal.SIGKILL)
-        self.gone(host)
-
-    def gone(self, host: Host) -> None:
-        """Its member was killed: forget it."""
-        process = self._running.pop(host.name)
-        process.child.kill()
-        _close(process)
+        os.kill(self.pid(host), signal.SIGKILL)
+        _close(self._running.pop(host.name))
 
     def stop(self, host: Host | None = None) -> None:
         """End this member, or all, in good order."""

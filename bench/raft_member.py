@@ -6,10 +6,10 @@ many proposals (or reads) outstanding and notes how long each took.
 """
 
 import asyncio
+import itertools
 import json
 import logging
 import queue
-import resource
 import struct
 import sys
 import time
@@ -119,7 +119,7 @@ class Console:
             members=tuple(Member(*member) for member in spec["members"]),
             **spec["settings"],
         )
-        self._folder = folder
+        self._payloads = raft_state.updates if spec["machine"] == "store" else _payloads
         began = time.monotonic()
         self.replica = Replica(config, machine, TlsIdentity(NodeCredentials.load(folder / "node")))
         self.opened_s = time.monotonic() - began
@@ -141,20 +141,10 @@ class Console:
             "opened_s": self.opened_s,
         }
 
-    def do_usage(self) -> object:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        files = (file for file in (self._folder / "raft").iterdir() if file.is_file())
-        return {
-            "cpu_s": used.ru_utime + used.ru_stime,
-            "memory_bytes": pages * resource.getpagesize(),
-            "disk_bytes": sum(file.stat().st_size for file in files),
-        }
-
     def do_write(self, outstanding: int, duration_s: float, size_bytes: int = 1024, rate: float = 0.0) -> object:
         """Propose payloads of this size; how many were committed, and their latencies."""
-        payload = bytes(range(256)) * (size_bytes // 256)
-        load = Load(lambda: self.replica.propose(payload, timeout_s=TIMEOUT_S), outstanding)
+        payloads = self._payloads(size_bytes)
+        load = Load(lambda: self.replica.propose(next(payloads), timeout_s=TIMEOUT_S), outstanding)
         took_s = load.run(duration_s, rate)
         return summary(load.latencies_s, load.failed, took_s)
 
@@ -190,6 +180,10 @@ class Console:
                 return time.monotonic()
             time.sleep(0.001)
         return None
+
+
+def _payloads(size_bytes: int) -> Iterator[bytes]:
+    return itertools.repeat(bytes(range(256)) * (size_bytes // 256))
 
 
 def _say(answer: object) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
-from swarm_api.objects_pb2 import NODE, SERVICE, TASK, Node, ObjectKind, Service, Task
+from swarm_api.objects_pb2 import CONFIG, NODE, SERVICE, TASK, Config, Node, ObjectKind, Service, Task
 from swarm_api.store_pb2 import Change, ChangeSet
 from swarm_api.types_pb2 import NodeState, TaskState
 from swarm_manager.core.kinds import KINDS, Stored, wrap
@@ -12,6 +13,7 @@ from swarm_manager.core.kinds import KINDS, Stored, wrap
 NODES = 500
 TASKS_PER_SERVICE = 100
 CHANGE_SET_BYTES = 64 << 10
+CONFIGS = 200
 
 
 def change_sets(size_bytes: int) -> Iterator[bytes]:
@@ -27,6 +29,17 @@ def change_sets(size_bytes: int) -> Iterator[bytes]:
             entry_bytes, entry = 0, ChangeSet()
         if made >= size_bytes:
             return
+
+
+def updates(size_bytes: int) -> Iterator[bytes]:
+    """For ever, entries as the API proposes them: a request's id, and a config of this size, one of CONFIGS in turn."""
+    data = bytes(range(256)) * (size_bytes // 256)
+    for number in itertools.count():
+        config = Config(id=f"config{number % CONFIGS:019d}")
+        config.spec.annotations.name = f"config-{number % CONFIGS}"
+        config.spec.data = data
+        change = Change(kind=CONFIG, id=config.id, object=wrap(KINDS[CONFIG], config))
+        yield ChangeSet(request_id=f"request{number:018d}", changes=[change]).SerializeToString()
 
 
 def _objects() -> Iterator[tuple[ObjectKind.ValueType, Stored]]:
