@@ -1,7 +1,7 @@
 """Clients that write down what they asked for and were told: `python -m tests.nemesis.clients SETTINGS`.
 
-SETTINGS is JSON: see `Settings`.  They work until the end of stdin; then every object is read once more through every
-manager, and the last line written is `end`.  The objects are services without replicas: the Control API creates
+SETTINGS is JSON: see `Settings`.  They work until the end of stdin; then every object is read once more, through the
+managers in turn, and the last line written is `end`.  The objects are services without replicas: the Control API creates
 them by unique names, updates them on condition of a version, removes them in two steps, and reads them.
 
 An answer may be lost.  Then a client either asks again with the same request id, through any manager, or gives up and
@@ -9,6 +9,7 @@ writes the outcome down as unknown.  A refusal that follows a lost answer says n
 still be on its way: that outcome is unknown, too.
 """
 
+import itertools
 import json
 import math
 import random
@@ -243,13 +244,12 @@ class Client:
         return new_id()[:12]
 
     def final_reads(self, names: list[str]) -> bool:
-        """Read every object through every manager, as often as it takes; False when one does not answer."""
+        """Read every object, through the managers in turn, as often as it takes; False when one does not answer."""
         deadline = time.monotonic() + FINAL_TRIES_S
-        for manager, stub in self._managers.all():
-            for name in names:
-                while not self.read_through(manager, stub, Shared(name)):
-                    if time.monotonic() > deadline:
-                        return False
+        for (manager, stub), name in zip(itertools.cycle(self._managers.all()), names, strict=False):
+            while not self.read_through(manager, stub, Shared(name)):
+                if time.monotonic() > deadline:
+                    return False
         return True
 
 
