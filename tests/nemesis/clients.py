@@ -1,8 +1,8 @@
 """Clients that write down what they asked for and were told: `python -m tests.nemesis.clients SETTINGS`.
 
 SETTINGS is JSON: see `Settings`.  They work until the end of stdin; then every object is read once more, through the
-managers in turn, and the last line written is `end`.  The objects are services without replicas: the Control API creates
-them by unique names, updates them on condition of a version, removes them in two steps, and reads them.
+managers in turn, and the last line written is `end`.  The objects are services without replicas: the Control API
+creates them by unique names, updates them on condition of a version, removes them in two steps, and reads them.
 
 An answer may be lost.  Then a client either asks again with the same request id, through any manager, or gives up and
 writes the outcome down as unknown.  A refusal that follows a lost answer says nothing of the first attempt, which may
