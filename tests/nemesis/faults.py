@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.nemesis.managers import Cluster, Manager
 from tests.nemesis.schedule import Fault, Kind
@@ -69,17 +69,16 @@ class Nemesis:
         targets = self._targets(fault)
         at = time.monotonic()
         names = tuple(manager.name for manager in targets)
+        event = len(self.events)
         self.events.append(
             Event(f"{fault.kind} of {', '.join(names)}", names, at, at + fault.lasts_s, _may_restart(fault.kind))
         )
         _BEGIN[fault.kind](self, targets, fault)
-        return _Running(fault, targets, at)
+        return _Running(fault, targets, event)
 
     def _end(self, running: "_Running") -> None:
         _END[running.fault.kind](self, running.targets)
-        place = next(n for n, event in enumerate(self.events) if event.at == running.at)
-        event = self.events[place]
-        self.events[place] = Event(event.what, event.managers, event.at, time.monotonic(), event.restarts)
+        self.events[running.event] = replace(self.events[running.event], until=time.monotonic())
 
     def _targets(self, fault: Fault) -> list[Manager]:
         managers = self.cluster.managers
@@ -104,7 +103,7 @@ class Nemesis:
 
     def kill(self, targets: list[Manager], fault: Fault) -> None:
         """kill -9, all at once."""
-        in_parallel_managers(lambda manager: manager.kill(), self._thawed(targets))
+        at_once(lambda manager: manager.kill(), self._thawed(targets))
 
     def restart(self, targets: list[Manager]) -> None:
         """Start what was killed."""
@@ -178,7 +177,7 @@ class Nemesis:
 
     def power_off(self, targets: list[Manager], fault: Fault) -> None:
         """Everything that ran is gone, and so is what was not synced."""
-        in_parallel_managers(lambda manager: manager.host.power_off(), targets)
+        at_once(lambda manager: manager.host.power_off(), targets)
         for manager in targets:
             manager.is_wanted = False
             manager.disk.lose_power()
@@ -193,10 +192,10 @@ class Nemesis:
 class _Running:
     fault: Fault
     targets: list[Manager]
-    at: float
+    event: int  # its place in the list
 
 
-def in_parallel_managers(work: Callable[[Manager], None], managers: list[Manager]) -> None:
+def at_once(work: Callable[[Manager], None], managers: list[Manager]) -> None:
     """Do it to all at once."""
     by_name = {manager.name: manager for manager in managers}
     in_parallel(lambda host: work(by_name[host.name]), [manager.host for manager in managers])
