@@ -12,17 +12,29 @@ from tests.testbed.cluster import in_parallel
 SLOW_SYNC_S = 0.5
 CLOCK_STEP_S = 50 * 60  # certificates allow for an hour
 FLAPS = 4
+START_S = 3.0  # a start that met a failing disk may end a little after that does
+_DISK_FAILS = frozenset({Kind.FULL_DISK, Kind.BROKEN_DISK})
+_ENDS = frozenset({Kind.KILL, Kind.KILL_ALL, Kind.POWER, Kind.POWER_ALL})
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What was done to which managers: `at` and `until` on the clients' clock, and restarts of the process."""
+    """What was done to which managers: `at` and `until` on the clients' clock."""
 
-    what: str
+    kind: Kind
     managers: tuple[str, ...]
     at: float
     until: float
-    restarts: bool
+
+    @property
+    def what(self) -> str:
+        """In words."""
+        return f"{self.kind} of {', '.join(self.managers)}"
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the process that was there before may not be the one afterwards."""
+        return self.kind in _ENDS | _DISK_FAILS
 
 
 @dataclass
@@ -41,7 +53,7 @@ class Nemesis:
         steps = sorted(schedule, key=lambda fault: fault.at_s)
         while steps or running:
             now_s = time.monotonic() - start
-            self._count([item[1] for item in running])
+            self._count()
             for due in [item for item in running if item[0] <= now_s]:
                 running.remove(due)
                 self._end(due[1])
@@ -70,9 +82,7 @@ class Nemesis:
         at = time.monotonic()
         names = tuple(manager.name for manager in targets)
         event = len(self.events)
-        self.events.append(
-            Event(f"{fault.kind} of {', '.join(names)}", names, at, at + fault.lasts_s, _may_restart(fault.kind))
-        )
+        self.events.append(Event(fault.kind, names, at, at + fault.lasts_s))
         _BEGIN[fault.kind](self, targets, fault)
         return _Running(fault, targets, event)
 
@@ -90,14 +100,17 @@ class Nemesis:
     def _power_on(self, manager: Manager) -> None:
         self.cluster.bed.power_on(manager.host)
 
-    def _count(self, running: list["_Running"]) -> None:
+    def _count(self) -> None:
         """Notice managers that ended by themselves: a disk that fails may end a start, and nothing else may."""
-        excused = {m.name for item in running if item.fault.kind in _DISK_FAILS for m in item.targets}
+        now = time.monotonic()
+        failing = [e for e in self.events if e.kind in _DISK_FAILS and now < e.until + START_S]
         for manager in self.cluster.managers:
-            if manager.is_wanted and manager.name not in excused and not manager.runs():
+            if not manager.is_wanted or manager.runs():
+                continue
+            if not any(manager.name in event.managers for event in failing):
                 last = manager.log.read_text(errors="replace").splitlines()[-3:]
                 self.deserters.append(f"the manager on {manager.name} ended by itself: {' | '.join(last)}")
-                manager.is_wanted = False
+            self.restart([manager])  # as its daemon would
 
     # -- what each kind does
 
@@ -199,15 +212,6 @@ def at_once(work: Callable[[Manager], None], managers: list[Manager]) -> None:
     """Do it to all at once."""
     by_name = {manager.name: manager for manager in managers}
     in_parallel(lambda host: work(by_name[host.name]), [manager.host for manager in managers])
-
-
-_DISK_FAILS = frozenset({Kind.FULL_DISK, Kind.BROKEN_DISK})
-_ENDS = frozenset({Kind.KILL, Kind.KILL_ALL, Kind.POWER, Kind.POWER_ALL})
-
-
-def _may_restart(kind: Kind) -> bool:
-    """Whether the process that was there before may not be the one afterwards."""
-    return kind in _ENDS | _DISK_FAILS
 
 
 _BEGIN: dict[Kind, Callable[[Nemesis, list[Manager], Fault], None]] = {

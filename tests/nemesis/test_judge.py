@@ -9,6 +9,7 @@ from tests.linearizability.prefix import StaleRead
 from tests.nemesis.faults import Event
 from tests.nemesis.judge import judge
 from tests.nemesis.recording import Complaint, Recorder, Recording
+from tests.nemesis.schedule import Kind
 
 CREATED = Operation("x", Verb.CREATE, Outcome.OK, 1.0, 2.0, "a", version=5, client="c1")
 LOST = Operation("x", Verb.UPDATE, Outcome.UNKNOWN, 3.0, math.inf, "b", "a")
@@ -23,7 +24,7 @@ def recording(
 
 
 def killed(manager: str, at: float, until: float) -> Event:
-    return Event(f"kill of {manager}", (manager,), at, until, restarts=True)
+    return Event(Kind.KILL, (manager,), at, until)
 
 
 def test_what_is_written_down_is_read_back(tmp_path: Path) -> None:
