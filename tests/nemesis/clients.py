@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -270,14 +271,13 @@ def main() -> int:
     with Path(settings.output).open("w") as file:
         recorder = Recorder(file)
         clients = [Client(f"client-{n}", settings, pool, recorder) for n in range(settings.clients)]
-        threads = [threading.Thread(target=client.work, args=(stop,), daemon=True) for client in clients]
-        for thread in threads:
-            thread.start()
-        sys.stdin.read()
-        stop.set()
-        for thread in threads:
-            thread.join(RETRY_FOR_S + 2 * DEADLINE_S)
-        if any(thread.is_alive() for thread in threads) or not clients[0].final_reads(pool.names()):
+        with ThreadPoolExecutor(len(clients)) as threads:
+            working = [threads.submit(client.work, stop) for client in clients]
+            sys.stdin.read()
+            stop.set()
+            for client in working:
+                client.result()  # whatever ended one before its time ends us, without `end`
+        if not clients[0].final_reads(pool.names()):
             return 1
         recorder.end()
     return 0

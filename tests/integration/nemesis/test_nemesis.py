@@ -25,7 +25,7 @@ UNEXPLAINED = "no order explains what clients were told"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with Cluster(Testbed(os.environ.get("TESTBED_NAME", f"nemesis-{os.getpid()}")), 3, SEED) as formed:
+    with Cluster(Testbed(f"nem{os.getpid()}"), 3, SEED) as formed:
         yield formed
 
 
