@@ -1,14 +1,15 @@
 """Clients that write down what they asked for and were told: `python -m tests.nemesis.clients SETTINGS`.
 
-SETTINGS is JSON: see `Settings`.  They work until the end of stdin; then every object is read once more through every
-manager, and the last line written is `end`.  The objects are services without replicas: the Control API creates
-them by unique names, updates them on condition of a version, removes them in two steps, and reads them.
+SETTINGS is JSON: see `Settings`.  They work until the end of stdin; then every object is read once more, through the
+managers in turn, and the last line written is `end`.  The objects are services without replicas: the Control API
+creates them by unique names, updates them on condition of a version, removes them in two steps, and reads them.
 
 An answer may be lost.  Then a client either asks again with the same request id, through any manager, or gives up and
 writes the outcome down as unknown.  A refusal that follows a lost answer says nothing of the first attempt, which may
 still be on its way: that outcome is unknown, too.
 """
 
+import itertools
 import json
 import math
 import random
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -243,13 +245,12 @@ class Client:
         return new_id()[:12]
 
     def final_reads(self, names: list[str]) -> bool:
-        """Read every object through every manager, as often as it takes; False when one does not answer."""
+        """Read every object, through the managers in turn, as often as it takes; False when one does not answer."""
         deadline = time.monotonic() + FINAL_TRIES_S
-        for manager, stub in self._managers.all():
-            for name in names:
-                while not self.read_through(manager, stub, Shared(name)):
-                    if time.monotonic() > deadline:
-                        return False
+        for (manager, stub), name in zip(itertools.cycle(self._managers.all()), names, strict=False):
+            while not self.read_through(manager, stub, Shared(name)):
+                if time.monotonic() > deadline:
+                    return False
         return True
 
 
@@ -270,14 +271,13 @@ def main() -> int:
     with Path(settings.output).open("w") as file:
         recorder = Recorder(file)
         clients = [Client(f"client-{n}", settings, pool, recorder) for n in range(settings.clients)]
-        threads = [threading.Thread(target=client.work, args=(stop,), daemon=True) for client in clients]
-        for thread in threads:
-            thread.start()
-        sys.stdin.read()
-        stop.set()
-        for thread in threads:
-            thread.join(RETRY_FOR_S + 2 * DEADLINE_S)
-        if any(thread.is_alive() for thread in threads) or not clients[0].final_reads(pool.names()):
+        with ThreadPoolExecutor(len(clients)) as threads:
+            working = [threads.submit(client.work, stop) for client in clients]
+            sys.stdin.read()
+            stop.set()
+            for client in working:
+                client.result()  # whatever ended one before its time ends us, without `end`
+        if not clients[0].final_reads(pool.names()):
             return 1
         recorder.end()
     return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 from swarm_api import ca_pb2, identity
 from swarm_api.ca_pb2_grpc import CaStub
+from swarm_api.join_token import JoinToken
 
 from tests.integration.manager.processes import NAME, save_node
 
@@ -17,7 +18,7 @@ from tests.integration.manager.processes import NAME, save_node
 def main() -> None:
     """Ask for a certificate with a join token, and write the identity down."""
     settings = json.loads(sys.argv[1])
-    secret = identity.JoinToken.parse(settings["token"]).secret
+    secret = JoinToken.parse(settings["token"]).secret
     leaf, key = identity.joiner_leaf(secret, identity.JOINER_MANAGER, identity.utc_now())
     credentials = grpc.ssl_channel_credentials(Path(settings["ca"]).read_bytes(), key, leaf)
     key_pem, csr_pem = identity.new_key_and_csr()

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.nemesis.managers import Cluster, Manager
 from tests.nemesis.schedule import Fault, Kind
@@ -12,17 +12,29 @@ from tests.testbed.cluster import in_parallel
 SLOW_SYNC_S = 0.5
 CLOCK_STEP_S = 50 * 60  # certificates allow for an hour
 FLAPS = 4
+START_S = 3.0  # a start that met a failing disk may end a little after that does
+_DISK_FAILS = frozenset({Kind.FULL_DISK, Kind.BROKEN_DISK})
+_ENDS = frozenset({Kind.KILL, Kind.KILL_ALL, Kind.POWER, Kind.POWER_ALL})
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What was done to which managers: `at` and `until` on the clients' clock, and restarts of the process."""
+    """What was done to which managers: `at` and `until` on the clients' clock."""
 
-    what: str
+    kind: Kind
     managers: tuple[str, ...]
     at: float
     until: float
-    restarts: bool
+
+    @property
+    def what(self) -> str:
+        """In words."""
+        return f"{self.kind} of {', '.join(self.managers)}"
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the process that was there before may not be the one afterwards."""
+        return self.kind in _ENDS | _DISK_FAILS
 
 
 @dataclass
@@ -41,7 +53,7 @@ class Nemesis:
         steps = sorted(schedule, key=lambda fault: fault.at_s)
         while steps or running:
             now_s = time.monotonic() - start
-            self._count([item[1] for item in running])
+            self._count()
             for due in [item for item in running if item[0] <= now_s]:
                 running.remove(due)
                 self._end(due[1])
@@ -69,17 +81,14 @@ class Nemesis:
         targets = self._targets(fault)
         at = time.monotonic()
         names = tuple(manager.name for manager in targets)
-        self.events.append(
-            Event(f"{fault.kind} of {', '.join(names)}", names, at, at + fault.lasts_s, _may_restart(fault.kind))
-        )
+        event = len(self.events)
+        self.events.append(Event(fault.kind, names, at, at + fault.lasts_s))
         _BEGIN[fault.kind](self, targets, fault)
-        return _Running(fault, targets, at)
+        return _Running(fault, targets, event)
 
     def _end(self, running: "_Running") -> None:
         _END[running.fault.kind](self, running.targets)
-        place = next(n for n, event in enumerate(self.events) if event.at == running.at)
-        event = self.events[place]
-        self.events[place] = Event(event.what, event.managers, event.at, time.monotonic(), event.restarts)
+        self.events[running.event] = replace(self.events[running.event], until=time.monotonic())
 
     def _targets(self, fault: Fault) -> list[Manager]:
         managers = self.cluster.managers
@@ -91,20 +100,23 @@ class Nemesis:
     def _power_on(self, manager: Manager) -> None:
         self.cluster.bed.power_on(manager.host)
 
-    def _count(self, running: list["_Running"]) -> None:
+    def _count(self) -> None:
         """Notice managers that ended by themselves: a disk that fails may end a start, and nothing else may."""
-        excused = {m.name for item in running if item.fault.kind in _DISK_FAILS for m in item.targets}
+        now = time.monotonic()
+        failing = [e for e in self.events if e.kind in _DISK_FAILS and now < e.until + START_S]
         for manager in self.cluster.managers:
-            if manager.is_wanted and manager.name not in excused and not manager.runs():
+            if not manager.is_wanted or manager.runs():
+                continue
+            if not any(manager.name in event.managers for event in failing):
                 last = manager.log.read_text(errors="replace").splitlines()[-3:]
                 self.deserters.append(f"the manager on {manager.name} ended by itself: {' | '.join(last)}")
-                manager.is_wanted = False
+            self.restart([manager])  # as its daemon would
 
     # -- what each kind does
 
     def kill(self, targets: list[Manager], fault: Fault) -> None:
         """kill -9, all at once."""
-        in_parallel_managers(lambda manager: manager.kill(), self._thawed(targets))
+        at_once(lambda manager: manager.kill(), self._thawed(targets))
 
     def restart(self, targets: list[Manager]) -> None:
         """Start what was killed."""
@@ -178,7 +190,7 @@ class Nemesis:
 
     def power_off(self, targets: list[Manager], fault: Fault) -> None:
         """Everything that ran is gone, and so is what was not synced."""
-        in_parallel_managers(lambda manager: manager.host.power_off(), targets)
+        at_once(lambda manager: manager.host.power_off(), targets)
         for manager in targets:
             manager.is_wanted = False
             manager.disk.lose_power()
@@ -193,22 +205,13 @@ class Nemesis:
 class _Running:
     fault: Fault
     targets: list[Manager]
-    at: float
+    event: int  # its place in the list
 
 
-def in_parallel_managers(work: Callable[[Manager], None], managers: list[Manager]) -> None:
+def at_once(work: Callable[[Manager], None], managers: list[Manager]) -> None:
     """Do it to all at once."""
     by_name = {manager.name: manager for manager in managers}
     in_parallel(lambda host: work(by_name[host.name]), [manager.host for manager in managers])
-
-
-_DISK_FAILS = frozenset({Kind.FULL_DISK, Kind.BROKEN_DISK})
-_ENDS = frozenset({Kind.KILL, Kind.KILL_ALL, Kind.POWER, Kind.POWER_ALL})
-
-
-def _may_restart(kind: Kind) -> bool:
-    """Whether the process that was there before may not be the one afterwards."""
-    return kind in _ENDS | _DISK_FAILS
 
 
 _BEGIN: dict[Kind, Callable[[Nemesis, list[Manager], Fault], None]] = {

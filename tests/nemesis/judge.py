@@ -16,7 +16,7 @@ RESTART_S = 5.0  # after the end of a fault: a manager starts, loads, connects a
 
 def judge(recording: Recording, events: Sequence[Event]) -> list[str]:
     """What was wrong; nothing, when all promises were kept."""
-    found = [] if recording.is_complete else ["some object could not be read through every manager at the end"]
+    found = [] if recording.is_complete else ["some object could not be read at the end"]
     history = with_versions(recording.operations)
     found += _two_versions(recording.operations)
     found += _not_linearizable(history, events)

@@ -205,6 +205,7 @@ class Cluster:
     # ------------------------------------------------------------------------------------------- start
 
     def _boot(self) -> None:
+        self.bed.down()  # what a run that was killed has left
         for index in range(1, self._count + 1):
             host = Host(self.bed.layout, self.bed.switch, f"n{index}")
             manager = Manager(host, Disk(host.folder / "raftswarm", self._seed + index))

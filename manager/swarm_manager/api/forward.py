@@ -6,6 +6,9 @@ Theory of operation
     connection).  Trying again is safe: reads change nothing, and each write carries a request id that the replicated
     state remembers (`Gate` gives one to those that came without).
 
+    A try whose answer was lost may have been done.  Whatever a later try says then, "the disk is full and nothing was
+    written" must not be the answer: the first one's entry may be in the log, and take effect when the disk recovers.
+
     The caller's role travels in the metadata.  A call that was passed on once is not passed on again: it fails with
     UNAVAILABLE, and the manager that sent it looks for the leader anew.
 """
@@ -21,7 +24,14 @@ from google.protobuf.message import Message
 from swarm_manager.api.auth import FORWARDED_NODE, FORWARDED_ROLE, Caller
 from swarm_manager.api.peers import PeerChannels
 from swarm_manager.api.rules import Rule
-from swarm_manager.errors import JournalFullError, ManagerError, NotLeaderError, UnavailableError
+from swarm_manager.errors import (
+    JournalFullError,
+    ManagerError,
+    NotLeaderError,
+    OutcomeUnknownError,
+    UnavailableError,
+    sentence,
+)
 
 NO_LEADER_AFTER_S = 2.5  # a client that gives up after 4 s must learn why
 _LOOK_S = 0.03  # how often it is looked who leads, while nobody does or an answer is awaited
@@ -68,12 +78,18 @@ class Forwarder:
         """The leader's answer, serialized.  Raises UnavailableError, RelayedError, or what the local handler raises."""
         clock = asyncio.get_running_loop().time
         give_up_at = clock() + self._patience_s(context)
+        in_doubt = False
         while True:
             try:
                 return await self._try(rule, request, who, local, context)
             except UnavailableError as error:
+                in_doubt = in_doubt or (rule.has_request_id and not isinstance(error, NotLeaderError))
                 if who.forwarded or clock() >= give_up_at:
-                    raise self._final(error) from error
+                    raise self._final(error, in_doubt=in_doubt) from error
+            except (JournalFullError, RelayedError) as error:
+                if in_doubt and _says_full(error):
+                    raise _doubtful(error) from error
+                raise
             await asyncio.sleep(min(_LOOK_S, max(0.0, give_up_at - clock())))
 
     def _patience_s(self, context: Any) -> float:
@@ -130,14 +146,25 @@ class Forwarder:
             while not answer.done():
                 await asyncio.wait({answer}, timeout=_LOOK_S)
                 if not answer.done() and self._leadership.leader_address() != address:
-                    raise NotLeaderError("Leadership changed while the leader was being asked.")
+                    raise UnavailableError("Leadership changed while the leader was being asked.")
             return answer.result()
         finally:
             if answer.cancel():
                 call.cancel()
 
-    def _final(self, error: UnavailableError) -> UnavailableError | JournalFullError:
-        return error if self._leadership.leads() else self._leadership.no_leader()
+    def _final(self, error: UnavailableError, *, in_doubt: bool) -> UnavailableError | JournalFullError:
+        if self._leadership.leads():
+            return error
+        reason = self._leadership.no_leader()
+        return _doubtful(reason) if in_doubt and isinstance(reason, JournalFullError) else reason
+
+
+def _says_full(error: JournalFullError | RelayedError) -> bool:
+    return isinstance(error, JournalFullError) or error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def _doubtful(reason: JournalFullError | RelayedError) -> OutcomeUnknownError:
+    return OutcomeUnknownError(f"{sentence(str(reason))} Whether this request was done before, a repetition will tell.")
 
 
 async def _outcome(call: Any) -> bytes:

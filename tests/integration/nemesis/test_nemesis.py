@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.manager.processes import wait_for
 from tests.linearizability.history import Outcome
-from tests.nemesis.faults import Nemesis, in_parallel_managers
+from tests.nemesis.faults import Nemesis, at_once
 from tests.nemesis.managers import Cluster
 from tests.nemesis.run import Order, harass
 from tests.nemesis.schedule import Fault, Kind
@@ -25,7 +25,7 @@ UNEXPLAINED = "no order explains what clients were told"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with Cluster(Testbed(os.environ.get("TESTBED_NAME", f"nemesis-{os.getpid()}")), 3, SEED) as formed:
+    with Cluster(Testbed(f"nem{os.getpid()}"), 3, SEED) as formed:
         yield formed
 
 
@@ -62,7 +62,7 @@ def test_disks_that_lie_about_what_they_saved_are_found(cluster: Cluster, tmp_pa
             manager.disk.lie()
         before = acknowledged()
         wait_for("writes", lambda: acknowledged() > before + 100, limit_s=30)
-        in_parallel_managers(lambda manager: manager.host.power_off(), cluster.managers)
+        at_once(lambda manager: manager.host.power_off(), cluster.managers)
         for manager in cluster.managers:
             manager.disk.lose_power(everything=True)
 

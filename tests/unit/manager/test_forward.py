@@ -190,6 +190,24 @@ async def test_an_unknown_outcome_is_settled_by_asking_again(forwarder: Forwarde
     assert CreateServiceResponse.FromString(raw).service.id == "here"
 
 
+@pytest.mark.parametrize("where", ["here", "there", "nowhere"])
+async def test_a_full_disk_is_no_refusal_of_what_may_have_been_done(
+    forwarder: Forwarder, leadership: Leadership, other: Other, where: str
+) -> None:
+    full = "No space left."
+    leadership.set(here=True)
+    leadership.error = JournalFullError(full)
+    other.answer = (grpc.StatusCode.RESOURCE_EXHAUSTED, full)
+    outcomes: list[Exception] = [OutcomeUnknownError("lost the lead"), JournalFullError(full)]
+
+    async def fails(request: Any, context: Any) -> CreateServiceResponse:
+        leadership.set(here=where == "here", address=other.address if where == "there" else None)
+        raise outcomes.pop(0)
+
+    with pytest.raises(OutcomeUnknownError, match=full):
+        await forwarder.run(RULE, REQUEST, ALICE, fails, Context())
+
+
 async def test_a_call_is_passed_on_only_once(forwarder: Forwarder, leadership: Leadership, other: Other) -> None:
     leadership.set(address=other.address)
     with pytest.raises(UnavailableError):
