@@ -8,12 +8,14 @@ died still arrives, and its peers see the end of the link after that.
 import heapq
 import itertools
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from swarm_manager.raft import codec
 from swarm_manager.raft.links import LinkHandler
+
+from tests.sim.clocks import Clock
 
 HANDSHAKE_TYPES = frozenset({codec.MESSAGES["hello"][0], codec.MESSAGES["not_member"][0]})
 DEAD_S = 2.5
@@ -44,7 +46,7 @@ class Weather:
 class Network:
     """All links between all members."""
 
-    def __init__(self, rng: random.Random, now: "Clock") -> None:
+    def __init__(self, rng: random.Random, now: Clock) -> None:
         self._rng = rng
         self._now = now
         self.weather = Weather()
@@ -56,6 +58,7 @@ class Network:
         self._arrivals: dict[tuple[str, str], float] = defaultdict(float)
         self._dial_at: dict[Pair, float] = {}
         self._draining: dict[int, float] = {}  # link of a dead process: when its last frame arrives
+        self.counts: Counter[str] = Counter()
 
     # ---------------------------------------------------------------------------------- members' side
 
@@ -87,12 +90,16 @@ class Network:
                 self.reset(frozenset((sender, receiver)))
             return True
         if not tame and rng.random() < weather.loss:
+            self.counts["frames lost"] += 1
             return True
-        for _ in range(1 + (not tame and rng.random() < weather.doubling)):
+        is_doubled = not tame and rng.random() < weather.doubling
+        self.counts["frames doubled"] += is_doubled
+        for _ in range(1 + is_doubled):
             at = self._now() + rng.uniform(*weather.latency_s)
             if tame or rng.random() >= weather.disorder:
                 at = self._arrivals[sender, receiver] = max(at, self._arrivals[sender, receiver] + 1e-7)
             else:
+                self.counts["frames out of order"] += 1
                 at += rng.uniform(0, 0.3)
             heapq.heappush(self._flights, _Flight(at, next(self._numbers), sender, receiver, frame, link))
         return True
@@ -187,14 +194,3 @@ class SimLinks:
 
     def close(self) -> None:
         """The world takes the member off the network."""
-
-
-class Clock:
-    """Simulated seconds; every look at it costs a little time, so loops that wait for it end."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        self.now += 1e-7
-        return self.now
