@@ -85,6 +85,9 @@ class _Leads:
     async def run(self, rule: Rule, request: Message, who: Caller, local: Any, context: Any) -> bytes:
         return bytes((await local(request, context)).SerializeToString())
 
+    def stream(self, rule: Rule, who: Caller, local: Any) -> Any:
+        return local
+
 
 class _Context:
     """What the gate uses of a ServicerContext."""
