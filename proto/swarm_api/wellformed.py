@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -30,7 +30,7 @@ def malformed(message: Message, path: str = "") -> Iterator[str]:
     for field, value in message.ListFields():
         name = f"{path}.{field.name}" if path else field.name
         if field.message_type is not None:
-            for part in _messages(field, value):
+            for part in _messages(field, field.message_type, value):
                 yield from malformed(part, name)
         elif field.enum_type is not None:
             yield from _enums(field, value, name)
@@ -38,11 +38,11 @@ def malformed(message: Message, path: str = "") -> Iterator[str]:
             yield from (f"{name} is {number}, which is no number." for number in _each(field, value) if _is_odd(number))
 
 
-def _messages(field: FieldDescriptor, value: Any) -> Iterator[Message]:
+def _messages(field: FieldDescriptor, kind: Descriptor, value: Any) -> Iterator[Message]:
     """The messages in a field; of a map, those among its values."""
-    if not field.message_type.GetOptions().map_entry:
+    if not kind.GetOptions().map_entry:
         yield from _each(field, value)
-    elif field.message_type.fields_by_name["value"].message_type is not None:
+    elif kind.fields_by_name["value"].message_type is not None:
         yield from value.values()
 
 

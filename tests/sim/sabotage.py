@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from swarm_manager.raft import snapshot as snapshots
+from swarm_manager.raft.arrivals import SnapshotArrivals
 from swarm_manager.raft.codec import Entry, Message
 from swarm_manager.raft.core import RaftCore
 from swarm_manager.raft.futures import resolve
@@ -59,18 +59,17 @@ class _AcksUnsynced(RaftCore):
         self.guard = _EagerAcks(self)
 
 
-class _Gullible(MessageGuard):
-    """Installs whatever snapshot it is sent, as stock does."""
+class _Gullible(SnapshotArrivals):
+    """Takes over whatever snapshot it is sent, as stock does."""
 
-    def _install(self, peer: str, message: Message, heartbeat: Message, data: bytes) -> bool:
-        snapshot = snapshots.parse(data)
-        return self._core.install_snapshot(peer, {**heartbeat, "commit_index": snapshot.last[1]}, data, snapshot)
+    def _is_wanted(self, arrival: Any) -> bool:
+        return True
 
 
 class _NoSnapshotChecks(RaftCore):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.guard = _Gullible(self)
+        self.arrivals = _Gullible(self, kwargs["background"])
 
 
 class _Hasty(MembershipChanges):

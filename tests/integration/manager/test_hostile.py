@@ -17,6 +17,7 @@ from swarm_api import identity
 from swarm_api.control_pb2 import GetInfoRequest, ListRequest
 from swarm_api.control_pb2_grpc import ControlStub
 from swarm_api.identity import NodeCredentials
+from swarm_api.join_token import JoinToken
 from swarm_api.raft_pb2 import RaftJoinRequest
 from swarm_manager import pki
 from swarm_manager.api.rules import read_rules
@@ -119,7 +120,7 @@ def certificates(manager: ManagerProcess) -> dict[str, NodeCredentials]:
     tokens, ca = manager.tokens(), manager.credentials.ca_pem
     worker = FakeWorker(manager, tokens["worker"])
     leaves = {
-        role: identity.joiner_leaf(identity.JoinToken.parse(tokens[role]).secret, f"joiner-{role}", identity.utc_now())
+        role: identity.joiner_leaf(JoinToken.parse(tokens[role]).secret, f"joiner-{role}", identity.utc_now())
         for role in tokens
     }
     joiners = {f"joiner-{role}": NodeCredentials(ca, leaf, key) for role, (leaf, key) in leaves.items()}

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from swarm_api import identity
 from swarm_api.dispatcher_pb2 import UpdateTaskStatusRequest
-from swarm_api.identity import IdentityError, JoinToken
+from swarm_api.join_token import IdentityError, JoinToken
 from swarm_api.types_pb2 import NodeRole
 from swarm_manager import pki
 from swarm_manager.api.auth import ADMIN, MANAGER, WORKER, Caller
