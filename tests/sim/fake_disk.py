@@ -67,11 +67,14 @@ class Platter:
                 self.cut_after = None
                 raise PowerCut
 
-    def refuse(self) -> None:
-        """Called before every write: OSError when it cannot be."""
+    def refuse_if_full(self) -> None:
+        """Called before every write."""
         if self.full:
             self.counts["full disks hit"] += 1
             raise OSError(errno.ENOSPC, "No space left on device")
+
+    def refuse_if_failing(self) -> None:
+        """Called when something has to reach the platter: until then only the system's memory is asked."""
         if self.failing:
             self.counts["I/O errors hit"] += 1
             raise OSError(errno.EIO, "Input/output error")
@@ -172,7 +175,8 @@ class FakeDisk:
 
     def _before_write(self) -> None:
         self._platter.count_operation()
-        self._platter.refuse()
+        self._platter.refuse_if_full()
+        self._platter.refuse_if_failing()
 
 
 class _Reader:
@@ -197,7 +201,7 @@ class _Appender:
     def append(self, data: bytes) -> None:
         self._platter.count_operation()
         try:
-            self._platter.refuse()
+            self._platter.refuse_if_full()
         except OSError:
             self._write(data[: self._platter.rng.randrange(len(data))])
             raise
@@ -213,7 +217,7 @@ class _Appender:
         self._platter.syncs += 1
         if self._platter.failing:
             self._fail_to_write()
-            self._platter.refuse()
+            self._platter.refuse_if_failing()
         if not self._platter.lies:
             self._file.settle()
 
