@@ -4,7 +4,7 @@ import contextlib
 import random
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -41,7 +41,7 @@ class Recorder:
 class Side:
     """The links of one manager, and its poller."""
 
-    def __init__(self, node_id: str) -> None:
+    def __init__(self, node_id: str, clock: Callable[[], float] = lambda: 5.0) -> None:
         key, csr = new_key_and_csr()
         certificate = pki.issue_from_csr(CA, csr, node_id=node_id, role=ROLE_MANAGER, cluster_id="c", now=utc_now())
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -49,7 +49,7 @@ class Side:
         self.poller = Poller()
         self.told = Recorder()
         identity = TlsIdentity(NodeCredentials(CA.certificate_pem, certificate, key))
-        self.links = TlsLinks(identity, self.poller, lambda: 5.0, listen=self.address)
+        self.links = TlsLinks(identity, self.poller, clock, listen=self.address)
         self.links.open(self.told)
 
     def close(self) -> None:
