@@ -265,3 +265,4 @@ def test_settings_are_all_known_to_pysyncobj() -> None:
     config = private._stock_config(member.core.config)
     assert set(vars(config)) == set(vars(SyncObjConf()))
     assert (config.raftMinTimeout, config.appendEntriesPeriod) == (0.4, 0.13)
+    assert not (config.useFork or config.autoTick or config.dynamicMembershipChange)
