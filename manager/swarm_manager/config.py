@@ -146,7 +146,7 @@ def _from_file(path: Path | None) -> dict[str, Any]:
 def split_address(address: str, what: str) -> tuple[str, int]:
     """(host, port) of `host:port` or `[v6]:port`; StartError says what is wrong with it."""
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536 - RAFT_PORT_OFFSET:
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536 - RAFT_PORT_OFFSET:
         raise StartError(f"{what} must be HOST:PORT with a port from 1 to {65535 - RAFT_PORT_OFFSET}, not {address!r}")
     return host.strip("[]"), int(port)
 

@@ -8,12 +8,14 @@ died still arrives, and its peers see the end of the link after that.
 import heapq
 import itertools
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from swarm_manager.raft import codec
 from swarm_manager.raft.links import LinkHandler
+
+from tests.sim.clocks import Clock
 
 HANDSHAKE_TYPES = frozenset({codec.MESSAGES["hello"][0], codec.MESSAGES["not_member"][0]})
 DEAD_S = 2.5
@@ -44,7 +46,7 @@ class Weather:
 class Network:
     """All links between all members."""
 
-    def __init__(self, rng: random.Random, now: "Clock") -> None:
+    def __init__(self, rng: random.Random, now: Clock) -> None:
         self._rng = rng
         self._now = now
         self.weather = Weather()
@@ -55,7 +57,8 @@ class Network:
         self._flights: list[_Flight] = []
         self._arrivals: dict[tuple[str, str], float] = defaultdict(float)
         self._dial_at: dict[Pair, float] = {}
-        self._draining: dict[int, float] = {}  # link of a dead process: when its last frame arrives
+        self._draining: dict[int, str] = {}  # a link that was closed: who closed it, and so is still heard
+        self.counts: Counter[str] = Counter()
 
     # ---------------------------------------------------------------------------------- members' side
 
@@ -66,12 +69,22 @@ class Network:
         """The member's process ended: its kernel still sends what it wrote, then says so to its peers."""
         self.members.pop(node_id, None)
         for pair in [pair for pair in self._links if node_id in pair]:
-            link = self._links.pop(pair)
             (peer,) = pair - {node_id}
-            last = max((f.at for f in self._flights if f.link == link and f.receiver == peer), default=self._now())
-            self._draining[link] = last
-            self._dial_at[pair] = last + self._rng.uniform(0.001, 0.2)
-            heapq.heappush(self._flights, _Flight(last + 1e-6, next(self._numbers), node_id, peer, DOWN, link))
+            self._shut(node_id, peer)
+
+    def close(self, node_id: str, peer: str) -> None:
+        """A member closes a link: what it wrote still arrives, what was on its way to it does not."""
+        if self.linked(node_id, peer):
+            self._shut(node_id, peer)
+            self.members[node_id].inbox.append((peer, DOWN))
+
+    def _shut(self, node_id: str, peer: str) -> None:
+        pair = frozenset((node_id, peer))
+        link = self._links.pop(pair)
+        last = max((f.at for f in self._flights if f.link == link and f.receiver == peer), default=self._now())
+        self._draining[link] = node_id
+        self._dial_at[pair] = last + self._rng.uniform(0.001, 0.2)
+        heapq.heappush(self._flights, _Flight(last + 1e-6, next(self._numbers), node_id, peer, DOWN, link))
 
     def linked(self, one: str, other: str) -> bool:
         return frozenset((one, other)) in self._links
@@ -87,12 +100,16 @@ class Network:
                 self.reset(frozenset((sender, receiver)))
             return True
         if not tame and rng.random() < weather.loss:
+            self.counts["frames lost"] += 1
             return True
-        for _ in range(1 + (not tame and rng.random() < weather.doubling)):
+        is_doubled = not tame and rng.random() < weather.doubling
+        self.counts["frames doubled"] += is_doubled
+        for _ in range(1 + is_doubled):
             at = self._now() + rng.uniform(*weather.latency_s)
             if tame or rng.random() >= weather.disorder:
                 at = self._arrivals[sender, receiver] = max(at, self._arrivals[sender, receiver] + 1e-7)
             else:
+                self.counts["frames out of order"] += 1
                 at += rng.uniform(0, 0.3)
             heapq.heappush(self._flights, _Flight(at, next(self._numbers), sender, receiver, frame, link))
         return True
@@ -109,7 +126,7 @@ class Network:
         while self._flights and self._flights[0].at <= self._now():
             flight = heapq.heappop(self._flights)
             alive = self._links.get(frozenset((flight.sender, flight.receiver))) == flight.link
-            if alive or flight.link in self._draining:
+            if alive or self._draining.get(flight.link) == flight.sender:
                 out.append((flight.receiver, flight.sender, flight.frame))
         return out
 
@@ -180,21 +197,10 @@ class SimLinks:
         return 0
 
     def drop(self, peer: str, reason: str) -> None:
-        self._network.reset(frozenset((self.node_id, peer)))
+        self._network.close(self.node_id, peer)
 
     def tick(self) -> float:
         return float("inf")
 
     def close(self) -> None:
         """The world takes the member off the network."""
-
-
-class Clock:
-    """Simulated seconds; every look at it costs a little time, so loops that wait for it end."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        self.now += 1e-7
-        return self.now

@@ -2,21 +2,27 @@
 
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pysyncobj.syncobj as stock
 from swarm_manager.raft.config import Member, RaftConfig
 from swarm_manager.raft.core import RaftCore
-from swarm_manager.raft.errors import NotCommitted, RaftError
+from swarm_manager.raft.errors import RaftError
 from swarm_manager.raft.guard import CommittedEntryLost
 
+from tests.sim.clocks import Clock, MemberClock
 from tests.sim.fake_disk import FakeDisk, Platter, PowerCut
-from tests.sim.fake_network import DOWN, UP, Clock, Network, SimLinks, Weather
+from tests.sim.fake_network import DOWN, UP, Network, SimLinks, Weather
+from tests.sim.log_workload import LogWorkload
 from tests.sim.oracle import Oracle, Violation
+from tests.sim.workload import Machine, Workload
 
 ADDRESS = "127.0.0.1:1"
+IDLE_S = 0.05  # time goes on by this much when nothing happens
 CoreFactory = Callable[..., RaftCore]
 
 
@@ -27,86 +33,58 @@ class Sabotage:
     no_fsync: bool = False
     forget_votes: bool = False
     core: CoreFactory = RaftCore
-    churn: float = 1.0  # how often members change, relative to normal
+    workload: Callable[[], Workload] | None = None  # None: as the seed says
+    members: int | None = None  # as above
+    compact_entries: int | None = None  # as above
+    reads: float = 1.0  # how often clients read, relative to normal
+    churn: float = 1.0  # how often members change, as above
+    disk_faults: float = 1.0  # how often disks fill up or fail, as above
     dies_after_voting: float = 0.0  # probability that a member is killed right after it voted for another
-
-
-class LogMachine:
-    """Keeps everything it ever applied, in order, so that any difference shows."""
-
-    def __init__(self, node_id: str, oracle: Oracle) -> None:
-        self._node_id = node_id
-        self._oracle = oracle
-        self.items: list[tuple[int, bytes]] = []
-
-    def apply(self, index: int, term: int, payload: bytes) -> object:
-        if self.items and index <= self.items[-1][0]:
-            raise Violation(f"{self._node_id} applies {index} after {self.items[-1][0]}")
-        self._oracle.on_apply(self._node_id, index, payload)
-        self.items.append((index, payload))
-        if payload.endswith(b"!"):
-            raise ValueError("contained")
-        return index
-
-    def snapshot(self) -> object:
-        return tuple(self.items)
-
-    def dump(self, image: object) -> Iterator[bytes]:
-        for index, payload in image:  # type: ignore[attr-defined]
-            yield index.to_bytes(8, "little") + len(payload).to_bytes(4, "little") + payload
-
-    def read(self, data: bytes | memoryview) -> object:
-        items, place = [], 0
-        while place < len(data):
-            length = int.from_bytes(data[place + 8 : place + 12], "little")
-            payload = bytes(data[place + 12 : place + 12 + length])
-            items.append((int.from_bytes(data[place : place + 8], "little"), payload))
-            place += 12 + length
-        return tuple(items)
-
-    def load(self, image: object, index: int) -> None:
-        self.items = list(image)  # type: ignore[call-overload]
 
 
 @dataclass
 class SimMember:
-    """One machine: its platter survives its process."""
+    """One machine: its platter and its clock survive its process."""
 
     node_id: str
     platter: Platter
+    clock: MemberClock
     members: tuple[Member, ...]
     joining: bool
     core: RaftCore | None = None
-    machine: LogMachine = field(init=False)
+    machine: Machine = field(init=False)
+    links: SimLinks = field(init=False)
     wake_at: float = 0.0
     frozen_until: float = 0.0
     restart_at: float = 0.0
     commit_seen: int = 0
+    promised: tuple[int, str | None] = (0, None)  # the term and vote it made durable
     vote_seen: str | None = None
+    snapshot_seen: int = 0
     incarnation: int = 0
-    links: SimLinks = field(init=False)
 
 
 class World:
-    """The cluster, its faults and its clients; `run` plays one seed."""
+    """The cluster, its faults and its clients."""
 
     def __init__(
-        self, seed: int, sabotage: Sabotage, *, members: int | None = None, compact_entries: int | None = None
+        self, seed: int, sabotage: Sabotage, *, members: int = 3, compact_entries: int = 100_000, drift: float = 0.0
     ) -> None:
-        """A cluster of as many members, and as eager to compact, as given, or as the seed says."""
+        """`drift`: how far from true the members' clocks may run; 0.1 is 10 % fast or slow."""
         self.seed = seed
         self.rng = random.Random(seed)
         self.sabotage = sabotage
         self.clock = Clock()
         self.network = Network(self.rng, self.clock)
-        self.oracle = Oracle()
+        self.oracle = Oracle(watch_votes=not sabotage.forget_votes)
+        self.workload: Workload = (sabotage.workload or LogWorkload)()
+        self.stats: Counter[str] = Counter()
         self.members: dict[str, SimMember] = {}
         self.jobs: list[tuple[float, str, int, Callable[[], None]]] = []
         self.steps = 0
-        self.started = 0
-        drawn = self.rng.choice((8, 20, 60, 100_000)), self.rng.choice((1, 3, 3, 3, 5))
-        self.compact_entries = compact_entries or drawn[0]
-        founding = tuple(Member(f"m{n}", ADDRESS) for n in range(members or drawn[1]))
+        self.compact_entries = compact_entries
+        self.drift = drift
+        founding = tuple(Member(f"m{n}", ADDRESS) for n in range(members))
         self.next_id = len(founding)
         for member in founding:
             self.new_member(member.node_id, founding, joining=False)
@@ -119,16 +97,54 @@ class World:
             lies=self.sabotage.no_fsync,
             forgets_votes=self.sabotage.forget_votes,
         )
-        self.members[node_id] = SimMember(node_id, platter, members, joining)
-        self.start(self.members[node_id])
+        member = SimMember(node_id, platter, MemberClock(self.clock), members, joining)
+        if self.drift:
+            member.clock.boot(self.rng.uniform(0, 1e6))
+            self.disturb_clock(member)
+        self.members[node_id] = member
+        self.start(member)
+
+    def disturb_clock(self, member: SimMember) -> None:
+        """This member's clock runs at another speed from now on."""
+        member.clock.set_rate(1 + self.rng.uniform(-self.drift, self.drift))
 
     def start(self, member: SimMember) -> None:
         member.incarnation += 1
         member.commit_seen = 0
-        member.machine = LogMachine(member.node_id, self.oracle)
+        member.machine = self.workload.machine(member.node_id)
         member.links = SimLinks(self.network, member.node_id)
-        incarnation = member.incarnation
-        config = RaftConfig(
+        incarnation, clock = member.incarnation, stock.monotonicTime  # a member may start within another's step
+        try:
+            member.core = self.sabotage.core(
+                self._config(member),
+                member.machine,
+                disk=FakeDisk(member.platter, member.node_id),
+                links=member.links,
+                clock=member.clock,
+                rng=random.Random(f"{self.seed}/{member.node_id}/{incarnation}"),
+                sleep=lambda sleep_s: self._slept(member, sleep_s),
+                background=lambda job: self._later(member, job),
+            )
+        except PowerCut:
+            self.crash(member, power=True)
+            return
+        except (OSError, RaftError) as error:
+            if not (member.platter.full or member.platter.failing):
+                raise Violation(f"{member.node_id} does not start: {error}") from error
+            self.crash(member, power=False)
+            return
+        finally:
+            if self.drift:
+                stock.monotonicTime = clock
+        member.commit_seen = member.core.applied_index
+        member.snapshot_seen = member.core.snapshots.last_index
+        member.wake_at = self.clock.now
+        self.stats["restarts"] += incarnation > 1
+        self.stats["torn tails cut"] += member.core.journal.torn_bytes > 0
+        self.oracle.watch(member)
+
+    def _config(self, member: SimMember) -> RaftConfig:
+        return RaftConfig(
             data_dir=Path("/nowhere"),
             node_id=member.node_id,
             listen=ADDRESS,
@@ -141,31 +157,9 @@ class World:
             append_batch_bytes=400,
             max_proposal_bytes=200,
         )
-        try:
-            member.core = self.sabotage.core(
-                config,
-                member.machine,
-                disk=FakeDisk(member.platter, member.node_id),
-                links=member.links,
-                clock=self.clock,
-                rng=random.Random(f"{self.seed}/{member.node_id}/{incarnation}"),
-                sleep=lambda sleep_s: self._slept(member, sleep_s),
-                background=lambda job: self._later(member, job),
-            )
-        except PowerCut:
-            self.crash(member, power=True)
-            return
-        except (OSError, RaftError) as error:
-            if not member.platter.full:
-                raise Violation(f"{member.node_id} does not start: {error}") from error
-            self.crash(member, power=False)
-            return
-        member.commit_seen = member.core.applied_index
-        member.wake_at = self.clock.now
-        self.started += 1
 
     def _slept(self, member: SimMember, sleep_s: float) -> None:
-        member.wake_at = self.clock.now + sleep_s
+        member.wake_at = self.clock.now + sleep_s / member.clock.rate
 
     def _later(self, member: SimMember, job: Callable[[], None]) -> None:
         self.jobs.append((self.clock.now + self.rng.uniform(0, 0.5), member.node_id, member.incarnation, job))
@@ -173,10 +167,13 @@ class World:
     def crash(self, member: SimMember, *, power: bool) -> None:
         """The process ends at once; unless it is a power cut, the kernel keeps what it wrote."""
         self.network.leave(member.node_id)
-        log_term = member.core.journal.entries[-1][2] if member.core is not None else 0
-        member.core = None
         member.platter.crash(power=power)
-        member.platter.forget_vote(log_term)
+        if member.core is not None:
+            self.stats["power cuts" if power else "crashes"] += 1
+            member.platter.forget_vote(member.core.journal.entries[-1][2])
+        member.core = None
+        if self.drift:
+            member.clock.boot(self.rng.uniform(0, 1e6))
         member.restart_at = self.clock.now + self.rng.uniform(0.05, 3.0)
 
     def living(self) -> list[SimMember]:
@@ -186,32 +183,40 @@ class World:
 
     def advance(self) -> None:
         """Go to the next thing that happens, and let it happen."""
-        now = self.clock.now
-        due = [member.wake_at for member in self.living() if member.frozen_until <= now]
-        due += [job[0] for job in self.jobs]
-        due += [self.network.next_arrival, now + 0.05]
-        self.clock.now = max(now, min(due))
+        clock, members = self.clock, self.members
+        clock.now = max(clock.now, min(self._next_event(), self.network.next_arrival))
         self._restart_and_work()
         self.network.keep_links()
         for receiver, sender, frame in self.network.arrived():
-            if self.members[receiver].core is not None:
-                self.members[receiver].links.inbox.append((sender, frame))
-        for member in self.living():
-            ready = member.links.inbox or member.wake_at <= self.clock.now
-            if ready and member.frozen_until <= self.clock.now:
+            if members[receiver].core is not None:
+                members[receiver].links.inbox.append((sender, frame))
+        for member in list(members.values()):
+            ready = member.core is not None and (member.links.inbox or member.wake_at <= clock.now)
+            if ready and member.frozen_until <= clock.now:
                 self.step(member)
 
+    def _next_event(self) -> float:
+        now = self.clock.now
+        soonest = now + IDLE_S
+        for member in self.members.values():
+            if member.wake_at < soonest and member.core is not None and member.frozen_until <= now:
+                soonest = member.wake_at
+        return min([soonest, *(job[0] for job in self.jobs)])
+
     def _restart_and_work(self) -> None:
+        now = self.clock.now
         for member in list(self.members.values()):
-            if member.core is None and member.restart_at <= self.clock.now:
+            if member.core is None and member.restart_at <= now:
                 self.start(member)
-        due = [job for job in self.jobs if job[0] <= self.clock.now]
-        self.jobs = [job for job in self.jobs if job[0] > self.clock.now]
+        due = [job for job in self.jobs if job[0] <= now]
+        if not due:
+            return
+        self.jobs = [job for job in self.jobs if job[0] > now]
         for _, node_id, incarnation, job in due:
             member = self.members[node_id]
             if member.core is not None and member.incarnation == incarnation:
                 self._guarded(member, job)
-                member.wake_at = self.clock.now
+                member.wake_at = now
 
     def step(self, member: SimMember) -> None:
         """What one poll and the tick after it do."""
@@ -223,6 +228,8 @@ class World:
 
     def _die_after_voting(self, member: SimMember, vote: str | None) -> None:
         """A fault of the negative control for votes: without it, two candidates a term are too rare."""
+        if not self.sabotage.dies_after_voting:
+            return
         voted = vote not in (None, member.node_id, member.vote_seen)
         member.vote_seen = vote
         if voted and self.rng.random() < self.sabotage.dies_after_voting:
@@ -241,8 +248,18 @@ class World:
             else:
                 core.transport.frame_received(peer, frame)
         core.step()
+        if core.snapshots.last_index != member.snapshot_seen:
+            self._note_snapshot(member, core)
+
+    def _note_snapshot(self, member: SimMember, core: RaftCore) -> None:
+        """A snapshot is new here; one that came from the leader moved everything else along with it."""
+        member.snapshot_seen = core.snapshots.last_index
+        came = core.journal.first_index + 1 == member.snapshot_seen and member.commit_seen < member.snapshot_seen
+        self.stats["snapshots installed" if came else "snapshots written"] += 1
 
     def _guarded(self, member: SimMember, act: Callable[[], None]) -> None:
+        if self.drift:
+            stock.monotonicTime = member.clock  # PySyncObj's is one a process, and this process has many members
         try:
             act()
         except PowerCut:
@@ -252,40 +269,33 @@ class World:
 
     # -------------------------------------------------------------------------------------- clients
 
-    def propose(self, number: int) -> None:
+    def somebody_to_ask(self) -> SimMember | None:
+        """A living member, and one that leads if there is any."""
         living = self.living()
         leaders = [member for member in living if member.core is not None and member.core.is_leader]
-        if not living:
-            return
-        member = self.rng.choice(leaders or living)
-        assert member.core is not None
-        payload = b"w%06d" % number + b"x" * self.rng.randrange(60) + (b"!" if self.rng.random() < 0.05 else b"")
-        future = member.core.proposals.submit(payload, None, self.clock.now + self.rng.uniform(0.5, 4))
-        future.add_done_callback(lambda done: self._outcome(payload, done))
-        member.wake_at = self.clock.now
+        return self.rng.choice(leaders or living) if living else None
 
-    def _outcome(self, payload: bytes, done: "Future[object]") -> None:
-        error = done.exception()
-        if isinstance(error, NotCommitted):
-            self.oracle.on_refusal(payload)
-        elif error is None and isinstance(result := done.result(), int):
-            self.oracle.on_ack(payload, result)
+    def propose(self, member: SimMember, payload: bytes) -> "Future[object]":
+        """Ask this member to write."""
+        assert member.core is not None
+        member.wake_at = self.clock.now
+        return member.core.proposals.submit(payload, None, member.clock() + self.rng.uniform(0.5, 4))
 
     def read(self) -> None:
+        """A client asks anybody for a linearizable read."""
         living = self.living()
         if not living:
             return
         member = self.rng.choice(living)
-        core = member.core
+        core, incarnation = member.core, member.incarnation
         assert core is not None
-        needed = max(self.oracle.acked.values(), default=0)
-        incarnation = member.incarnation
+        needed = max(self.workload.newest_ack, self.oracle.read_index)
 
         def seen(done: "Future[int]") -> None:
             if done.exception() is None and member.incarnation == incarnation:
                 self.oracle.on_read(needed, core.applied_index)
 
-        core.reads.submit(self.clock.now + 1.0).add_done_callback(seen)
+        core.reads.submit(member.clock() + 1.0).add_done_callback(seen)
         member.wake_at = self.clock.now
 
     # ------------------------------------------------------------------------------------ the end
@@ -295,20 +305,28 @@ class World:
         self.network.heal()
         self.network.weather = Weather()
         for member in self.members.values():
-            member.platter.full = False
+            member.platter.full = member.platter.failing = False
             member.platter.cut_after = None
             member.frozen_until = 0.0
             member.restart_at = min(member.restart_at, self.clock.now + 0.5)
 
     def settle(self, limit_s: float = 40.0) -> None:
         """Run until the members agree; a Violation when they never do."""
-        self.heal()
         end = self.clock.now + limit_s
         while not self._agreed():
             if self.clock.now > end:
                 raise Violation("not converged: " + self._describe())
             self.advance()
-        self.oracle.check_end(self._final_members())
+
+    def check_end(self) -> None:
+        """The members agree: a Violation unless their states are the same and hold what was promised."""
+        machines = {member.node_id: member.machine for member in self._final_members()}
+        contents = {node_id: machine.content() for node_id, machine in machines.items()}
+        first = next(iter(contents.values()))
+        for node_id, content in contents.items():
+            if content != first:
+                raise Violation(f"the states differ in the end: {node_id}")
+        self.workload.check_end(machines)
 
     def _final_members(self) -> list[SimMember]:
         leader = self._leader()

@@ -11,6 +11,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 from swarm_api.ids import new_id
+from swarm_api.wellformed import malformed
 
 from swarm_manager.api.auth import Authenticate, Caller, set_caller
 from swarm_manager.api.forward import Forwarder, RelayedError
@@ -103,6 +104,8 @@ def _parsed(rule: Rule, raw: bytes) -> Message:
         request = rule.request_type.FromString(raw)
     except DecodeError as error:
         raise BadRequestError(f"the request is no {rule.request_type.DESCRIPTOR.name}: {error}") from error
+    if (wrong := next(malformed(request), None)) is not None:
+        raise BadRequestError(wrong)
     if rule.has_request_id and not getattr(request, "request_id"):  # noqa: B009 - a field some types have
         setattr(request, "request_id", new_id())  # noqa: B010 - so that we may repeat it through a failover
     return request

@@ -10,8 +10,9 @@ from swarm_manager.api.auth import ADMIN, caller
 from swarm_manager.api.desk import Desk
 from swarm_manager.api.managers import api_address, refuse_losing_quorum
 from swarm_manager.api.writes import Edit, copy_of, write
+from swarm_manager.config import check_advertised, raft_address
 from swarm_manager.core.snapshot import Snapshot
-from swarm_manager.errors import DeniedError, NotFoundError, RefusedError
+from swarm_manager.errors import BadRequestError, DeniedError, NotFoundError, RefusedError, StartError, sentence
 from swarm_manager.ports import Membership, Store
 
 
@@ -26,6 +27,7 @@ class MembershipRpcs(Desk, RaftMembershipServicer):
         """Take the caller's manager into Raft; answered when it may take part. Repeating it changes nothing."""
         if caller().node_id != request.node_id:
             raise DeniedError("A manager can only join by itself.")
+        _refuse_addresses(request)
         await self._note_address(request)
         await self._membership.add_member(request.node_id, request.raft_address)
         return RaftJoinResponse(members=self._members())
@@ -80,3 +82,14 @@ class MembershipRpcs(Desk, RaftMembershipServicer):
             return RaftLeaveResponse()
 
         await write(self._store, "", RaftLeaveResponse, decide)
+
+
+def _refuse_addresses(request: RaftJoinRequest) -> None:
+    """Raise BadRequestError unless the others can come to these: all of them are told."""
+    try:
+        check_advertised(request.api_address)
+    except StartError as error:
+        raise BadRequestError(sentence(str(error))) from error
+    wanted = raft_address(request.api_address)
+    if request.raft_address != wanted:
+        raise BadRequestError(f"The manager at {request.api_address} speaks Raft at {wanted}, one port further.")

@@ -18,6 +18,7 @@ Theory of operation
     `recover` is tried until the disk takes the pending entries again.
 """
 
+import contextlib
 import json
 import struct
 import zlib
@@ -241,13 +242,26 @@ class Journal:
             self._begin_segment()
             return
         data = segment.encode_records(self._pending, self._known_commit, self._durable_end)
-        self._file.append(data)
-        self._file.sync()
+        self._append_durably(self._file, data)
         self.syncs += 1
         self._durable_end += len(data)
         self._note_written()
         if self._durable_end > SEGMENT_LIMIT_BYTES:
             self._begin_segment()
+
+    def _append_durably(self, file: AppendFile, data: bytes) -> None:
+        """Append and sync; what could not be synced is cut off again.
+
+        The kernel reports such a failure once and then takes the data for written: a process that came after us
+        would read them, sync without an error, and promise what a power cut takes away.
+        """
+        try:
+            file.append(data)
+            file.sync()
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(self._durable_end)
+            raise
 
     def _begin_segment(self) -> None:
         """A new file, holding what is pending (of a fresh log: all of it), durable when this returns."""

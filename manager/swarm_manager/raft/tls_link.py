@@ -61,9 +61,7 @@ class TlsLink:
         self.state = "connecting"
         self.began_at = self.received_at = self.sent_at = now
         self.outbox_bytes = 0
-        if dialled is None:
-            self._wrap()
-        self._watch(READ | WRITE)
+        self._watch(READ | WRITE)  # all else when the poller says so: a stranger may have hung up already
 
     def send(self, frame: bytes, now: float) -> None:
         """Queue a frame and write what the socket takes."""

@@ -205,13 +205,12 @@ class TlsLinks:
         assert self._listener is not None
         try:
             connection, _ = self._listener.accept()
+            connection.setblocking(False)
+            _set_options(connection)
         except OSError:
             return  # gone again, or out of descriptors: the next one may succeed
-        connection.setblocking(False)
-        if len(self._anonymous) >= MAX_ANONYMOUS:
-            connection.close()
-            return
-        _set_options(connection)
+        if len(self._anonymous) >= MAX_ANONYMOUS:  # who has no certificate must not keep out who has one
+            min(self._anonymous, key=lambda link: link.began_at).close("too many connections without a certificate")
         link = TlsLink(self, self._poller, self._identity, connection, dialled=None, now=self._now())
         self._anonymous.add(link)
 

@@ -105,6 +105,14 @@ def test_silence_is_cut_off(cluster: Cluster) -> None:
         assert raw.recv(1) == b"", "a connection that says nothing does not stay"
 
 
+def test_who_sends_and_hangs_up_at_once_stops_nobody(cluster: Cluster) -> None:
+    """Python's ssl refuses to wrap such a connection: that was the end of the manager."""
+    for number in range(300):
+        with socket.create_connection(address_of(cluster, cluster.ids[number % 3]), timeout=5) as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            raw.sendall(b"bye")
+
+
 def test_certificates_of_others_get_nowhere(cluster: Cluster, tmp_path: Path) -> None:
     term = unmoved(cluster)
     member = cluster.ids[1]

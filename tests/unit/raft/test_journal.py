@@ -50,6 +50,24 @@ def test_what_was_synced_is_there_after_a_power_cut(tmp_path: Path) -> None:
     assert (again.term, again.vote) == (7, "b")
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_what_a_failed_sync_left_in_memory_is_not_taken_for_written_by_the_next_process(seed: int) -> None:
+    platter, open_journal = fake(seed)
+    log = open_journal()
+    fill(log, 2, 10)
+    assert log.sync()
+    fill(log, 11, 20)
+    platter.failing = True
+    assert not log.sync()
+    platter.crash(power=False)
+    platter.failing = False
+    log = open_journal()
+    assert log.sync(), "it says that all it has is durable"
+    promised = list(log.entries)
+    platter.crash(power=True)
+    assert open_journal().entries == promised
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6))
 def test_any_history_keeps_its_promises(seed: int) -> None:
