@@ -13,6 +13,7 @@ import pytest
 from swarm_api import node_pb2 as api
 from swarm_api.ca_pb2 import IssueAdminCertificateResponse
 from swarm_api.ca_pb2_grpc import CaServicer, add_CaServicer_to_server
+from swarm_api.control_pb2 import ManagerInfo
 from swarm_api.control_pb2_grpc import add_ControlServicer_to_server
 from swarm_api.identity import ROLE_ADMIN, make_token, utc_now
 from swarm_api.node_pb2_grpc import NodeControlServicer, add_NodeControlServicer_to_server
@@ -20,7 +21,7 @@ from swarm_cli import daemon
 from swarm_cli.commands import cluster as cluster_commands
 from swarm_manager.pki import create_ca, issue_from_csr, new_secret
 
-from tests.cli.cluster import FakeCluster
+from tests.cli.cluster import FakeCluster, serve
 from tests.cli.conftest import Run
 
 
@@ -151,6 +152,21 @@ def test_leave(node: FakeDaemon, swarm: Run) -> None:
     swarm("init", "--advertise-addr", "10.0.0.1")
     assert swarm("leave", "--force").out == "This node left the cluster.\n"
     assert node.requests[-1].force
+
+
+def test_a_manager_that_leaves_is_told_what_is_left(node: FakeDaemon, swarm: Run, tmp_path: Path) -> None:
+    swarm("init", "--advertise-addr", "10.0.0.1")
+    for name in ("ca.crt", "node.crt", "node.key"):  # read, and not needed at the local socket
+        (tmp_path / "state" / "node" / name).touch()
+    held = FakeCluster()
+    held.managers.append(ManagerInfo(node_id="n2", address="10.0.0.2:2377", reachability=2, voter=True))
+    server = serve(held, f"unix:{tmp_path}/run/manager.sock")
+    try:
+        done = swarm("leave")
+    finally:
+        server.stop(None).wait()
+    assert (done.code, done.out) == (0, "This node left the cluster.\n")
+    assert done.err.startswith("Warning: One manager is left")
 
 
 def test_rejoin_tells_where_the_managers_are_and_what_came_of_it(node: FakeDaemon, swarm: Run, token: str) -> None:

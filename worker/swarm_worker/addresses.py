@@ -42,6 +42,18 @@ def local_address_towards(remote_host: str, port: int) -> str:
         ) from error
 
 
+def is_on_this_machine(address: str) -> bool:
+    """Whether an interface of this machine has the address of `host:port`."""
+    host, _ = split(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True
+
+
 def check_local(address: str) -> None:
     """Raise JoinError when other nodes could not reach this machine by `address`."""
     host, _ = split(address, "advertise address")

@@ -1,5 +1,6 @@
 """`init`, `join`, `leave`: this machine becomes a node, and is one no more."""
 
+import contextlib
 import socket
 
 import click
@@ -8,11 +9,11 @@ from swarm_api.node_pb2 import InitRequest, JoinRequest, JoinResponse, LeaveRequ
 from swarm_api.types_pb2 import NodeAvailability, NodeRole
 
 from swarm_cli.commands.token import join_text
-from swarm_cli.daemon import Daemon, local_node_id
+from swarm_cli.daemon import Daemon, local_node_id, node_file
 from swarm_cli.errors import CliError
 from swarm_cli.options import format_option
 from swarm_cli.render.document import print_document
-from swarm_cli.session import current
+from swarm_cli.session import Session, current
 
 _INIT_S = 60.0
 _JOIN_S = 60.0
@@ -176,9 +177,23 @@ def leave(force: bool) -> None:
     if not local_node_id(session):
         raise CliError("This machine is not part of a cluster: there is nothing to leave.")
     daemon.ensure_running()
+    if "manager" in str(node_file(session).get("role")):
+        _warn_of_quorum(session)
     daemon.call(lambda stub: stub.Leave, LeaveRequest(force=force), _LEAVE_S)
     daemon.stop()
     click.echo("This node left the cluster.")
+
+
+def _warn_of_quorum(session: Session) -> None:
+    """Say what is left when this manager goes; nothing when no manager answers: then the daemon says what is wrong."""
+    from swarm_api.errors import ClientError
+
+    from swarm_cli.quorum import role_warning
+
+    with contextlib.suppress(ClientError):
+        warning = role_warning(session.client.info(), 1, NodeRole.WORKER)
+        if warning:
+            click.echo(f"Warning: {warning}", err=True)
 
 
 def with_port(address: str) -> str:
