@@ -57,7 +57,7 @@ def _recover(settings: Settings, node: NodeFile) -> Recovered:
         held = read_held(disk)
         founder = _founder(held, node)
         plan = _plan(held, founder, time.time_ns())
-        raft_folder.prepare(settings, lambda new: _write(new, held, plan, node))
+        raft_folder.prepare(settings, disk.ring, lambda new: _write(new, held, plan, node))
         raft_folder.decide(settings)
         raft_folder.settle(settings)
     former = tuple(n.spec.annotations.name or n.description.hostname or n.id for n in _former(held, founder))

@@ -94,6 +94,9 @@ def _add_init(commands: Any) -> None:
         choices=("active", "pause", "drain"),
         help="whether this machine takes tasks (default active)",
     )
+    init.add_argument(
+        "--autolock", action="store_true", help="managers that start wait for the unlock key, printed once"
+    )
     init.set_defaults(act=_init)
 
 
