@@ -40,13 +40,18 @@ async def unlock_key_from_people(
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((face,))
     try:
+        await asyncio.to_thread(_make, mark)
         await bind(server)
-        await asyncio.to_thread(mark.touch)
         _log.warning("locked: waiting for 'swarm-cli unlock'")
         return await face.key
     finally:
         await asyncio.to_thread(mark.unlink, missing_ok=True)
         await server.stop(_GRACE_S)
+
+
+def _make(mark: Path) -> None:
+    mark.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    mark.touch()
 
 
 class _LockedFace(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not subscriptable at run time

@@ -70,7 +70,14 @@ class Member:
     @property
     def manager_state(self) -> str:
         """Of the manager on this node, for people; empty when there is none."""
+        if self.manager_is_locked:
+            return "locked since it was started: run 'swarm-cli unlock' on this machine"
         return self.supervisor.state if self.supervisor else ""
+
+    @property
+    def manager_is_locked(self) -> bool:
+        """Whether the manager on this node waits for the unlock key."""
+        return self.supervisor is not None and self._config.locked_mark.exists()
 
     async def run(self) -> None:
         """Work until cancelled. Containers and the manager run on."""

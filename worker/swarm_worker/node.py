@@ -94,6 +94,7 @@ class Node:
             connected=member.session.connected.is_set(),
             leader_address=member.session.leader,
             manager_state=member.manager_state,
+            locked=member.manager_is_locked,
             engine_error=member.agent.description.engine_error,
             managers=node.managers,
             tasks=member.agent.task_count,
@@ -218,6 +219,8 @@ class Node:
         }
         for flag, value in optional.items():
             command += [flag, str(value)] if value else []
+        if request.autolock:
+            command += ["--autolock"]
         for pool in request.address_pools:
             command += ["--address-pool", pool]
         answer: dict[str, str] = json.loads(await _output_of(command, "The cluster could not be made"))
