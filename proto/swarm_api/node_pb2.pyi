@@ -198,6 +198,7 @@ class RejoinRequest(_message.Message):
     ADVERTISE_ADDRESS_FIELD_NUMBER: _builtins.int
     LISTEN_ADDRESS_FIELD_NUMBER: _builtins.int
     FROM_OWN_DATA_FIELD_NUMBER: _builtins.int
+    UNLOCK_KEY_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """a join token; needed where this node's certificate has ended"""
     advertise_address: _builtins.str
@@ -206,6 +207,8 @@ class RejoinRequest(_message.Message):
     """host:port; empty: as before"""
     from_own_data: _builtins.bool
     """on a manager: the new certificate is made here, with the CA's key in its own Raft data"""
+    unlock_key: _builtins.str
+    """opens these data where autolock is on, and unlocks the manager afterwards"""
     @_builtins.property
     def remote_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """managers' API addresses; empty: those this node knows"""
@@ -218,10 +221,11 @@ class RejoinRequest(_message.Message):
         advertise_address: _builtins.str = ...,
         listen_address: _builtins.str = ...,
         from_own_data: _builtins.bool = ...,
+        unlock_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise_address", b"advertise_address", "from_own_data", b"from_own_data", "listen_address", b"listen_address", "remote_addresses", b"remote_addresses", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise_address", b"advertise_address", "from_own_data", b"from_own_data", "listen_address", b"listen_address", "remote_addresses", b"remote_addresses", "token", b"token", "unlock_key", b"unlock_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -413,16 +417,20 @@ class RecoverRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVEN_WITH_QUORUM_FIELD_NUMBER: _builtins.int
+    UNLOCK_KEY_FIELD_NUMBER: _builtins.int
     even_with_quorum: _builtins.bool
     """also when other managers have a leader"""
+    unlock_key: _builtins.str
+    """opens the manager's data where autolock is on, and unlocks the manager afterwards"""
     def __init__(
         self,
         *,
         even_with_quorum: _builtins.bool = ...,
+        unlock_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["even_with_quorum", b"even_with_quorum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["even_with_quorum", b"even_with_quorum", "unlock_key", b"unlock_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

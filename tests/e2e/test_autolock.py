@@ -61,6 +61,12 @@ def test_a_manager_that_died_waits_for_the_key_and_its_containers_run_on(host: H
     tasks = swarm.ask("service", "ps", name)["tasks"]
     assert [task["status"]["state"] for task in tasks] == ["RUNNING"]
     assert containers(host) == before
+    taken = ("--force-new-cluster", "--even-with-quorum", "--yes")
+    assert "the cluster's unlock key opens them" in refused(swarm, "recover", *taken)
+    wait_until(lambda: is_locked(host), "a manager that waits for the key", 20)
+    host.run(["swarm-cli", "recover", *taken, "--unlock-key"], stdin=key)
+    swarm.wait_ready()
+    assert containers(host) == before
     rotated = swarm.cli("unlock-key", "--rotate", "-q").stdout.strip()
     assert rotated not in (key, "")
     assert swarm.cli("cluster", "update", "--autolock", "off").stdout == "The cluster's settings are changed.\n"

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 _LONGEST_KEY = 4096
 
+#: Of commands that work on the data of a manager that does not run.
+unlock_key_option = click.option(
+    "--unlock-key",
+    "asks_for_key",
+    is_flag=True,
+    help="Needed with autolock: ask for the unlock key, or read it from stdin where that is no terminal.",
+)
+
 
 @click.command("unlock-key")
 @click.option("--rotate", is_flag=True, help="Make a new key first; managers that are off take the old one once more.")
@@ -62,7 +70,7 @@ def unlock() -> None:
     if client is None:
         raise CliError(f"No manager runs on this machine ({socket} does not exist), so there is nothing to unlock.")
     with client:
-        client.unlock(_read_key())
+        client.unlock(read_unlock_key())
     click.echo("The manager is unlocked, and starts.")
 
 
@@ -75,7 +83,8 @@ def _local_client(path: str) -> "Client":
     return Client(Access((Endpoint(f"unix:{path}"),)))
 
 
-def _read_key() -> str:
+def read_unlock_key() -> str:
+    """The key from the terminal, without echo, or from stdin; InputError when there is none."""
     if sys.stdin.isatty():
         key = str(click.prompt("Unlock key", hide_input=True, err=True))
     else:

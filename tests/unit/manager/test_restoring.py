@@ -316,6 +316,18 @@ def test_killed_between_the_two_renames(survivor: Settings) -> None:
     assert held_by(survivor).term == first_term(5)
 
 
+def test_with_autolock_it_takes_the_unlock_key(survivor: Settings) -> None:
+    unlock_key = b"k" * 32
+    with raft_folder.opened(survivor) as disk:
+        disk.ring.wrap(unlock_key, as_of=1)
+    for key, complaint in ((None, "locked: the cluster's unlock key opens them"), (b"x" * 32, "not the key")):
+        with pytest.raises(StartError, match=complaint):
+            recover(survivor, key)
+    made = recover(survivor, unlock_key)
+    with raft_folder.opened(survivor, unlock_key) as disk:
+        assert read_held(disk).term == first_term(made.era)
+
+
 def test_while_its_manager_runs_it_is_refused(survivor: Settings) -> None:
     disk = LocalDisk(survivor.raft_dir)  # a manager holds this lock
     with pytest.raises(StartError, match="another manager process"):

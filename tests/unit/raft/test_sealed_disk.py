@@ -277,7 +277,7 @@ def test_autolock_wraps_the_keys_and_only_the_unlock_key_opens_them() -> None:
     for secret in (open_secret, disk.ring.current.secret, FIRST):
         assert secret not in everything and secret.hex().encode() not in everything
     assert machine.key_file().is_locked
-    with pytest.raises(KeysUnusable, match="locked: unlock this manager first"):
+    with pytest.raises(KeysUnusable, match="locked: the cluster's unlock key opens them"):
         machine.open()
     with pytest.raises(WrongUnlockKey, match=r"not the key that unlocks.*takes the one from before"):
         machine.open(SECOND)
