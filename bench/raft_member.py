@@ -22,6 +22,9 @@ from typing import Any
 import structlog
 from swarm_api.identity import NodeCredentials
 from swarm_manager.raft import Member, RaftConfig, Replica, TlsIdentity
+from swarm_manager.raft.disk import LocalDisk
+from swarm_manager.raft.keys import KeyFile
+from swarm_manager.raft.sealed_disk import open_folder
 from swarm_manager.raft.store import ReplicatedStore
 
 from bench import raft_state
@@ -111,7 +114,6 @@ class Console:
     def __init__(self, spec: dict[str, Any], machine: Any) -> None:
         folder = Path(spec["dir"])
         config = RaftConfig(
-            data_dir=folder / "raft",
             node_id=spec["node_id"],
             listen=spec["address"],
             advertise=spec["address"],
@@ -121,7 +123,8 @@ class Console:
         )
         self._payloads = raft_state.updates if spec["machine"] == "store" else _payloads
         began = time.monotonic()
-        self.replica = Replica(config, machine, TlsIdentity(NodeCredentials.load(folder / "node")))
+        disk = open_folder(folder / "raft", KeyFile(LocalDisk(folder / "keys")))
+        self.replica = Replica(config, machine, TlsIdentity(NodeCredentials.load(folder / "node")), disk=disk)
         self.opened_s = time.monotonic() - began
 
     def answer(self, request: dict[str, Any]) -> object:

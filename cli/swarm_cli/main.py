@@ -27,6 +27,8 @@ ENTRIES = {
     "restore": Entry(f"{_COMMANDS}.backup:restore", "Make a cluster from a backup, on this machine.", "Cluster"),
     "recover": Entry(f"{_COMMANDS}.recover:recover", "Let the last manager of a lost quorum go on alone.", "Cluster"),
     "join-token": Entry(f"{_COMMANDS}.token:join_token", "Print the command that joins a machine.", "Cluster"),
+    "unlock": Entry(f"{_COMMANDS}.unlocking:unlock", "Unlock this machine's manager after its start.", "Cluster"),
+    "unlock-key": Entry(f"{_COMMANDS}.unlocking:unlock_key", "Print the key that unlocks managers.", "Cluster"),
     "info": Entry(f"{_COMMANDS}.info:info", "Show the cluster: its managers, its leader, what runs.", "Cluster"),
     "cluster": Entry(f"{_COMMANDS}.settings:cluster", "Show and change the cluster's settings.", "Cluster"),
     "node": Entry(f"{_COMMANDS}.node:node", "List, inspect, update, promote, demote, remove nodes.", "Cluster"),

@@ -1,9 +1,11 @@
 """`swarm-manager init`: a new cluster, whose first manager is this machine.
 
-Nothing runs yet.  The identity goes to `<state>/node`, the first change set (the cluster object with its CA and
-tokens, and this node) to a seed file, which the first `run` commits to Raft and removes.
+Nothing runs yet.  The identity goes to `<state>/node`, new keys for the data at rest to `<state>/manager/keys`, the
+first change set (the cluster object with its CA and tokens, and this node) to a seed file, which the first `run`
+commits to Raft and removes.  With autolock, too, the keys lie open until then: that run wraps them and adds one.
 """
 
+import contextlib
 import ipaddress
 from dataclasses import dataclass
 
@@ -17,7 +19,6 @@ from swarm_api.identity import (
     make_token,
     new_key_and_csr,
     utc_now,
-    write_private,
 )
 from swarm_api.ids import base36
 from swarm_api.join_token import DIGEST_DIGITS
@@ -30,6 +31,11 @@ from swarm_manager.core.codec import SCHEMA_VERSION
 from swarm_manager.errors import StartError
 from swarm_manager.members_file import save_members
 from swarm_manager.raft.config import Member
+from swarm_manager.raft.disk import LocalDisk
+from swarm_manager.raft.errors import RaftError
+from swarm_manager.raft.keys import KeyFile
+from swarm_manager.seed_file import SeedFile
+from swarm_manager.unlock_key import new_unlock_key
 
 _AVAILABILITIES = ("active", "pause", "drain")
 
@@ -45,6 +51,7 @@ class NewCluster:
     subnet_prefix_length: int = defaults.SUBNET_PREFIX_LENGTH
     vxlan_port: int = defaults.VXLAN_PORT
     availability: str = "active"
+    autolock: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class Created:
     cluster_id: str
     worker_token: str
     manager_token: str
+    unlock_key: str = ""  # with autolock
 
 
 def create_cluster(settings: Settings, wanted: NewCluster) -> Created:
@@ -72,7 +80,7 @@ def create_cluster(settings: Settings, wanted: NewCluster) -> Created:
     tokens = [str(make_token(ca.certificate_pem, pki.new_secret())) for _ in range(2)]
     cluster = _cluster(cluster_id, wanted, ca, tokens)
     _save(settings, wanted, ca, _node(node_id, wanted), cluster)
-    return Created(node_id, cluster_id, *tokens)
+    return Created(node_id, cluster_id, tokens[0], tokens[1], cluster.unlock_key)
 
 
 def check(wanted: NewCluster) -> None:
@@ -112,6 +120,8 @@ def _cluster(cluster_id: str, wanted: NewCluster, ca: pki.CertificateAuthority, 
     spec.address_pools.extend(wanted.address_pools)
     spec.subnet_prefix_length = wanted.subnet_prefix_length
     spec.vxlan_port = wanted.vxlan_port
+    spec.autolock = wanted.autolock
+    cluster.unlock_key = new_unlock_key() if wanted.autolock else ""
     cluster.root_ca.certificate_pem = ca.certificate_pem
     cluster.root_ca.key_pem = ca.key_pem
     digest = int.from_bytes(ca_digest(ca.certificate_pem), "big")
@@ -133,10 +143,11 @@ def _save(settings: Settings, wanted: NewCluster, ca: pki.CertificateAuthority, 
     address = wanted.advertise_address
     file = NodeFile(node.id, cluster.id, ROLE_MANAGER, address, wanted.listen_address, (address,))
     try:
-        settings.seed_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(settings.seed_file, seed.SerializeToString())
+        _save_seed(settings, seed)
         save_alone(settings, file, ca)
         file.save(settings.node_dir)
+    except RaftError as error:
+        raise StartError(str(error)) from error
     except OSError as error:
         raise StartError(f"{settings.state_dir} cannot be written: {error.strerror or error}") from error
 
@@ -152,6 +163,11 @@ def save_alone(settings: Settings, node: NodeFile, ca: pki.CertificateAuthority)
     )
     save_members(settings, [Member(node.node_id, raft_address(node.advertise_address))], joining=False)
     NodeCredentials(ca.certificate_pem, certificate, key_pem).save(settings.node_dir)
+
+
+def _save_seed(settings: Settings, seed: store_pb2.ChangeSet) -> None:
+    with contextlib.closing(KeyFile(LocalDisk(settings.key_dir))) as key_file:
+        SeedFile(settings.seed_file, key_file.create()).save(seed)
 
 
 def _seed(cluster: Cluster, node: Node) -> store_pb2.ChangeSet:

@@ -48,6 +48,11 @@ class Settings:
         return self.state_dir / "manager" / "raft"
 
     @property
+    def key_dir(self) -> Path:
+        """What the Raft data are sealed with; not beside them, so that a copy of them tells nothing."""
+        return self.state_dir / "manager" / "keys"
+
+    @property
     def seed_file(self) -> Path:
         """The new cluster's first change set, until it is committed."""
         return self.state_dir / "manager" / "seed.changeset"
@@ -56,6 +61,11 @@ class Settings:
     def members_file(self) -> Path:
         """Whom this manager started Raft with."""
         return self.state_dir / "manager" / "members.json"
+
+    @property
+    def locked_mark(self) -> Path:
+        """Is there while the manager waits for the unlock key; the node's daemon looks for it."""
+        return self.run_dir / "manager.locked"
 
     @property
     def socket_path(self) -> Path:

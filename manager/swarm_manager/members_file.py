@@ -46,3 +46,4 @@ def forget(settings: Settings) -> None:
     """Remove what a former membership left: the others have taken this manager out for good."""
     settings.members_file.unlink(missing_ok=True)
     shutil.rmtree(settings.raft_dir, ignore_errors=True)
+    shutil.rmtree(settings.key_dir, ignore_errors=True)

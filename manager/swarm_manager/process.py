@@ -46,12 +46,17 @@ from swarm_manager.leader.nodes import NodeMonitor
 from swarm_manager.leader.planning import Planning
 from swarm_manager.leader.reign import Reign
 from swarm_manager.leader.telling import Telling
+from swarm_manager.locking import KeyKeeper, unlock_key_from_people
 from swarm_manager.members_file import forget, load_members
 from swarm_manager.raft.config import Member, RaftConfig
+from swarm_manager.raft.disk import LocalDisk
 from swarm_manager.raft.errors import RaftError
+from swarm_manager.raft.keys import KeyFile
 from swarm_manager.raft.replica import Replica
+from swarm_manager.raft.sealed_disk import open_folder
 from swarm_manager.raft.store import ReplicatedStore
 from swarm_manager.raft.tls_identity import TlsIdentity
+from swarm_manager.seed_file import SeedFile
 
 _log = structlog.get_logger("manager")
 _SERVER_OPTIONS = (
@@ -104,6 +109,7 @@ class Manager:
         self._reports = Reports(self._store)
         self._servers: list[grpc.aio.Server] = []
         self._replica: Replica | None = None
+        self._key_file: KeyFile | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; StartError when that is impossible."""
@@ -134,10 +140,12 @@ class Manager:
 
     async def _start(self) -> None:
         self._settle_raft_folder()
+        self._key_file = self._open_key_file()
+        unlock_key = await self._unlock_key(self._key_file)
         members, joining = load_members(self._settings) or (None, True)
         if members is None:
             members = await join(self._settings, self._node, self._peers)
-        await self._start_raft(members, joining=joining)
+        await self._start_raft(members, self._key_file, unlock_key, joining=joining)
         await self._start_servers()
 
     def _settle_raft_folder(self) -> None:
@@ -146,12 +154,29 @@ class Manager:
         except OSError as error:
             raise StartError(f"{self._settings.raft_dir} cannot be put in place: {error.strerror or error}") from error
 
-    async def _start_raft(self, members: tuple[Member, ...], *, joining: bool) -> None:
+    def _open_key_file(self) -> KeyFile:
+        try:
+            return KeyFile(LocalDisk(self._settings.key_dir))
+        except (RaftError, OSError) as error:
+            raise StartError(f"the manager's keys cannot be read: {error}") from error
+
+    async def _unlock_key(self, key_file: KeyFile) -> bytes | None:
+        """What people unlock this manager with; None: it is not locked."""
+        mark = self._settings.locked_mark
+        try:
+            mark.unlink(missing_ok=True)  # of a manager that was killed
+            if key_file.is_locked:
+                return await unlock_key_from_people(key_file, mark, self._bind_socket)
+        except (RaftError, OSError) as error:
+            raise StartError(f"the manager's keys cannot be used: {error}") from error
+        return None
+
+    async def _start_raft(
+        self, members: tuple[Member, ...], key_file: KeyFile, unlock_key: bytes | None, *, joining: bool
+    ) -> None:
         own = raft_address(self._node.advertise_address)
         try:
-            self._settings.raft_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             config = RaftConfig(
-                data_dir=self._settings.raft_dir,
                 node_id=self._node.node_id,
                 listen=raft_address(self._listen),
                 advertise=own,
@@ -161,11 +186,14 @@ class Manager:
                 seeds=await asyncio.to_thread(seeds, self._node),
             )
             identity = TlsIdentity(self._credentials.current())
-            replica = await asyncio.to_thread(Replica, config, self._store.machine, identity)
+            disk = await asyncio.to_thread(open_folder, self._settings.raft_dir, key_file, unlock_key)
+            replica = await asyncio.to_thread(Replica, config, self._store.machine, identity, disk=disk)
         except (RaftError, OSError, ValueError) as error:
             raise StartError(f"Raft cannot start: {error}") from error
         self._store.attach(replica)
         self._replica = replica
+        self._seed = SeedFile(self._settings.seed_file, disk.ring)
+        self._keeper = KeyKeeper(disk, lambda: self._store.snapshot.cluster)
         self._renewal = ChangeNotice(self._credentials, lambda fresh: _replace(identity, fresh))
         replica.start()
 
@@ -227,7 +255,7 @@ class Manager:
         store, sessions = self._store, self._sessions
         return Reign(
             {
-                "founding": Founding(store, self._settings.seed_file).run,
+                "founding": Founding(store, self._seed).run,
                 "planning": Planning(store).run,
                 "telling": Telling(store, sessions).run,
                 "nodes": NodeMonitor(store, sessions).run,
@@ -247,10 +275,11 @@ class Manager:
         self._reports.abandon(reason)
 
     async def _look_around(self) -> None:
-        """What nobody tells us: a renewed certificate, and that the others took this manager out."""
+        """What nobody tells us: a new certificate or unlock key, and that the others took this manager out."""
         while not self._store.raft.removed:
             await asyncio.sleep(_LOOK_S)
             self._renewal.look()
+            await self._keeper.look()
         _log.warning("this manager was taken out of the cluster; its Raft data is removed")
         self._stopping.set()
 
@@ -261,10 +290,12 @@ class Manager:
         await asyncio.gather(*(server.stop(_GRACE_S) for server in self._servers))
         await self._peers.close()
         self._settings.socket_path.unlink(missing_ok=True)
-        if self._replica is None:
-            return
-        removed = self._replica.status().removed
-        await asyncio.to_thread(self._replica.stop)
+        removed = False
+        if self._replica is not None:
+            removed = self._replica.status().removed
+            await asyncio.to_thread(self._replica.stop)
+        if self._key_file is not None:
+            self._key_file.close()
         if removed:
             forget(self._settings)
 

@@ -12,18 +12,15 @@ interrupted: `settle`.
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from swarm_api.identity import utc_now
 
 from swarm_manager.config import Settings
-from swarm_manager.raft.disk import Disk, open_disk
-
-
-def opened(settings: Settings, folder: Path | None = None) -> contextlib.closing[Disk]:
-    """This manager's Raft data (or those in a folder beside them), held to the block's end; InvalidConfig: in use."""
-    return contextlib.closing(open_disk(folder or settings.raft_dir))
+from swarm_manager.raft.disk import Disk, LocalDisk
+from swarm_manager.raft.keys import KeyFile, KeyRing
+from swarm_manager.raft.sealed_disk import SealedDisk, open_folder
 
 
 def settle(settings: Settings) -> None:
@@ -39,13 +36,26 @@ def settle(settings: Settings) -> None:
     _sync(settings.raft_dir.parent)
 
 
-def prepare(settings: Settings, write: Callable[[Disk], None]) -> None:
+@contextlib.contextmanager
+def opened(settings: Settings, unlock_key: bytes | None = None) -> Iterator[SealedDisk]:
+    """The data of a manager that does not run.
+
+    KeysUnusable, such as when they are locked and no unlock key is given; InvalidConfig when the manager runs.
+    """
+    with (
+        contextlib.closing(KeyFile(LocalDisk(settings.key_dir))) as key_file,
+        contextlib.closing(open_folder(settings.raft_dir, key_file, unlock_key)) as disk,
+    ):
+        yield disk
+
+
+def prepare(settings: Settings, ring: KeyRing, write: Callable[[Disk], None]) -> None:
     """Have new data written beside those in use, durably; nothing counts yet.  OSError when the disk refuses."""
     making = _making(settings)
     shutil.rmtree(making, ignore_errors=True)
     making.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        with opened(settings, making) as disk:
+        with contextlib.closing(SealedDisk(LocalDisk(making), ring)) as disk:
             write(disk)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)

@@ -36,7 +36,7 @@ class Recovered:
     former_managers: tuple[str, ...]
 
 
-def recover(settings: Settings) -> Recovered:
+def recover(settings: Settings, unlock_key: bytes | None = None) -> Recovered:
     """Rewrite this manager's Raft data to itself alone, in a new era; StartError, and nothing changed, if it cannot be.
 
     The manager must not run.
@@ -46,18 +46,18 @@ def recover(settings: Settings) -> Recovered:
         raft_folder.settle(settings)
         if not settings.raft_dir.exists():
             raise StartError(f"{settings.raft_dir} does not exist: this node runs no manager, or has lost its data")
-        return _recover(settings, node)
+        return _recover(settings, node, unlock_key)
     except (OSError, RaftError, codec.SnapshotError) as error:
         why = (error.strerror if isinstance(error, OSError) else "") or str(error)
         raise StartError(f"the manager's data in {settings.raft_dir} stay as they were: {why}") from error
 
 
-def _recover(settings: Settings, node: NodeFile) -> Recovered:
-    with raft_folder.opened(settings) as disk:  # held to the end: no manager starts meanwhile
+def _recover(settings: Settings, node: NodeFile, unlock_key: bytes | None) -> Recovered:
+    with raft_folder.opened(settings, unlock_key) as disk:  # held to the end: no manager starts meanwhile
         held = read_held(disk)
         founder = _founder(held, node)
         plan = _plan(held, founder, time.time_ns())
-        raft_folder.prepare(settings, lambda new: _write(new, held, plan, node))
+        raft_folder.prepare(settings, disk.ring, lambda new: _write(new, held, plan, node))
         raft_folder.decide(settings)
         raft_folder.settle(settings)
     former = tuple(n.spec.annotations.name or n.description.hostname or n.id for n in _former(held, founder))

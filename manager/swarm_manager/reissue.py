@@ -21,10 +21,10 @@ from swarm_manager.raft.at_rest import read_held
 from swarm_manager.raft.errors import RaftError
 
 
-def reissue(settings: Settings) -> NodeCredentials:
+def reissue(settings: Settings, unlock_key: bytes | None = None) -> NodeCredentials:
     """Replace this manager's certificate; what it has now. StartError: it cannot be, and nothing was changed."""
     old = _own(settings)
-    cluster = _cluster(settings)
+    cluster = _cluster(settings, unlock_key)
     identity = old.identity()
     if old.ca_pem != cluster.root_ca.certificate_pem or identity.cluster_id != cluster.id:
         raise StartError(f"{settings.node_dir} and {settings.raft_dir} are of different clusters")
@@ -57,11 +57,11 @@ def _own(settings: Settings) -> NodeCredentials:
     return own
 
 
-def _cluster(settings: Settings) -> Cluster:
+def _cluster(settings: Settings, unlock_key: bytes | None) -> Cluster:
     if not settings.raft_dir.is_dir():
         raise StartError(f"{settings.raft_dir} does not exist: this manager lost its data, and with it the CA's key")
     try:
-        with raft_folder.opened(settings) as disk:
+        with raft_folder.opened(settings, unlock_key) as disk:
             cluster = read_held(disk).state.cluster
     except (RaftError, OSError, codec.SnapshotError) as error:
         raise StartError(str(error)) from error

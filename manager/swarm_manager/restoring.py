@@ -5,6 +5,7 @@ those data, and `node.json`, which alone makes this machine a node, comes last. 
 node, and the next one begins anew.
 """
 
+import contextlib
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ from swarm_manager.core.times import SECOND_NS, seconds_ns, timestamp
 from swarm_manager.errors import StartError
 from swarm_manager.raft.at_rest import write_founding
 from swarm_manager.raft.config import Member
+from swarm_manager.raft.disk import LocalDisk
+from swarm_manager.raft.keys import KeyFile
 
 _AS_IT_WAS = "nothing was changed on this machine"
 
@@ -143,12 +146,14 @@ def _write(settings: Settings, wanted: Wanted, backup: Backup, plan: Refounding)
     raft_folder.discard(settings)  # of a restore that was cut short
     founder = Member(plan.founder.id, raft_address(wanted.advertise_address))
     state = refounded(backup.state, plan)
-    raft_folder.prepare(
-        settings,
-        lambda disk: write_founding(
-            disk, founder, codec.dump(state), index=plan.index, term=first_term(plan.restoration.era)
-        ),
-    )
+    with contextlib.closing(KeyFile(LocalDisk(settings.key_dir))) as key_file:
+        raft_folder.prepare(
+            settings,
+            key_file.create(),
+            lambda disk: write_founding(
+                disk, founder, codec.dump(state), index=plan.index, term=first_term(plan.restoration.era)
+            ),
+        )
     root = backup.cluster.root_ca
     address = wanted.advertise_address
     node = NodeFile(founder.node_id, backup.cluster.id, ROLE_MANAGER, address, wanted.listen_address, (address,))

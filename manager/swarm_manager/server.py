@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     reissue = commands.add_parser("reissue", help="make this manager a new certificate, when all managers' have ended")
     _add_common(reissue)
+    _add_unlock_key(reissue)
     reissue.set_defaults(act=_reissue)
     _add_restore(commands)
     _add_recover(commands)
@@ -61,6 +62,15 @@ def _parser() -> argparse.ArgumentParser:
 def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", type=Path, help=f"TOML file (default {defaults.CONFIG_FILE}); flags win over it")
     command.add_argument("--state-dir", help=f"identity and Raft data (default {defaults.STATE_DIR})")
+
+
+def _add_unlock_key(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--unlock-key-fd",
+        type=int,
+        metavar="N",
+        help="the cluster's unlock key is read from here; needed with autolock",
+    )
 
 
 def _add_init(commands: Any) -> None:
@@ -93,6 +103,9 @@ def _add_init(commands: Any) -> None:
         default="active",
         choices=("active", "pause", "drain"),
         help="whether this machine takes tasks (default active)",
+    )
+    init.add_argument(
+        "--autolock", action="store_true", help="managers that start wait for the unlock key, printed once"
     )
     init.set_defaults(act=_init)
 
@@ -131,6 +144,7 @@ def _add_restore(commands: Any) -> None:
 def _add_recover(commands: Any) -> None:
     recover = commands.add_parser("recover", help="make this manager, whose cluster has no quorum, its only one")
     _add_common(recover)
+    _add_unlock_key(recover)
     recover.set_defaults(act=_recover)
 
 
@@ -157,10 +171,10 @@ def _init(settings: Settings, flags: dict[str, Any]) -> int:
 
 
 def _reissue(settings: Settings, flags: dict[str, Any]) -> int:
-    del flags
     from swarm_manager.reissue import reissue
 
-    print(f"The certificate is valid until {reissue(settings).identity().not_after:%Y-%m-%d %H:%M} UTC.")  # noqa: T201 - as above
+    fresh = reissue(settings, _unlock_key(flags))
+    print(f"The certificate is valid until {fresh.identity().not_after:%Y-%m-%d %H:%M} UTC.")  # noqa: T201 - as above
     return 0
 
 
@@ -175,11 +189,20 @@ def _restore(settings: Settings, flags: dict[str, Any]) -> int:
 
 
 def _recover(settings: Settings, flags: dict[str, Any]) -> int:
-    del flags
     from swarm_manager.recovering import recover
 
-    print(json.dumps(asdict(recover(settings))))  # noqa: T201 - this is the command's answer
+    print(json.dumps(asdict(recover(settings, _unlock_key(flags)))))  # noqa: T201 - this is the command's answer
     return 0
+
+
+def _unlock_key(flags: dict[str, Any]) -> bytes | None:
+    from swarm_manager.unlock_key import unlock_key_bytes
+
+    number = flags.pop("unlock_key_fd")
+    if number is None:
+        return None
+    with os.fdopen(number, "rb", closefd=False) as source:
+        return unlock_key_bytes(source.read().decode(errors="replace"))
 
 
 def _run(settings: Settings, flags: dict[str, Any]) -> int:

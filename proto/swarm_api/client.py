@@ -31,6 +31,8 @@ from swarm_api.control_pb2 import (
     GetInfoResponse,
     GetJoinTokensRequest,
     GetJoinTokensResponse,
+    GetUnlockKeyRequest,
+    UnlockRequest,
     UpdateClusterRequest,
 )
 from swarm_api.converging import Convergence, Convergences
@@ -143,6 +145,20 @@ class Client:
         )
         self.connection.call(lambda stub: stub.UpdateCluster, request)
         return self.join_tokens()
+
+    def unlock_key(self) -> str:
+        """What managers that start are unlocked with; empty when autolock is off."""
+        return self.connection.call(lambda stub: stub.GetUnlockKey, GetUnlockKeyRequest()).unlock_key
+
+    def rotate_unlock_key(self) -> str:
+        """Replace the unlock key; the new one.  A manager that is off meanwhile takes the old one once more."""
+        request = UpdateClusterRequest(rotate_unlock_key=True, request_id=new_id())
+        self.connection.call(lambda stub: stub.UpdateCluster, request)
+        return self.unlock_key()
+
+    def unlock(self, unlock_key: str) -> None:
+        """Unlock the manager at the other end, which must be this machine's; PreconditionError: it is not locked."""
+        self.connection.call(lambda stub: stub.Unlock, UnlockRequest(unlock_key=unlock_key))
 
     def admin_certificate(self, csr_pem: bytes, name: str) -> IssueAdminCertificateResponse:
         """A person's certificate for the key that signed the request, with the CA's and the managers' addresses."""

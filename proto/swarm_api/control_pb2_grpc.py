@@ -54,6 +54,16 @@ class ControlStub:
                 request_serializer=swarm__api_dot_control__pb2.GetJoinTokensRequest.SerializeToString,
                 response_deserializer=swarm__api_dot_control__pb2.GetJoinTokensResponse.FromString,
                 _registered_method=True)
+        self.GetUnlockKey = channel.unary_unary(
+                '/swarm.v1.Control/GetUnlockKey',
+                request_serializer=swarm__api_dot_control__pb2.GetUnlockKeyRequest.SerializeToString,
+                response_deserializer=swarm__api_dot_control__pb2.GetUnlockKeyResponse.FromString,
+                _registered_method=True)
+        self.Unlock = channel.unary_unary(
+                '/swarm.v1.Control/Unlock',
+                request_serializer=swarm__api_dot_control__pb2.UnlockRequest.SerializeToString,
+                response_deserializer=swarm__api_dot_control__pb2.UnlockResponse.FromString,
+                _registered_method=True)
         self.ListNodes = channel.unary_unary(
                 '/swarm.v1.Control/ListNodes',
                 request_serializer=swarm__api_dot_control__pb2.ListRequest.SerializeToString,
@@ -235,6 +245,20 @@ class ControlServicer:
 
     def GetJoinTokens(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUnlockKey(self, request, context):
+        """Not for managers: their certificate lies on the disk that the key protects.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unlock(self, request, context):
+        """For a locked manager, which answers nothing else, and only on its own machine's socket. FAILED_PRECONDITION: it is not locked, or not by this key.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -454,6 +478,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.GetJoinTokens,
                     request_deserializer=swarm__api_dot_control__pb2.GetJoinTokensRequest.FromString,
                     response_serializer=swarm__api_dot_control__pb2.GetJoinTokensResponse.SerializeToString,
+            ),
+            'GetUnlockKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUnlockKey,
+                    request_deserializer=swarm__api_dot_control__pb2.GetUnlockKeyRequest.FromString,
+                    response_serializer=swarm__api_dot_control__pb2.GetUnlockKeyResponse.SerializeToString,
+            ),
+            'Unlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unlock,
+                    request_deserializer=swarm__api_dot_control__pb2.UnlockRequest.FromString,
+                    response_serializer=swarm__api_dot_control__pb2.UnlockResponse.SerializeToString,
             ),
             'ListNodes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListNodes,
@@ -719,6 +753,60 @@ class Control:
             '/swarm.v1.Control/GetJoinTokens',
             swarm__api_dot_control__pb2.GetJoinTokensRequest.SerializeToString,
             swarm__api_dot_control__pb2.GetJoinTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUnlockKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Control/GetUnlockKey',
+            swarm__api_dot_control__pb2.GetUnlockKeyRequest.SerializeToString,
+            swarm__api_dot_control__pb2.GetUnlockKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Control/Unlock',
+            swarm__api_dot_control__pb2.UnlockRequest.SerializeToString,
+            swarm__api_dot_control__pb2.UnlockResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,10 @@ class ControlStub:
     GetCluster: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetClusterRequest, _control_pb2.GetClusterResponse]
     UpdateCluster: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateClusterRequest, _control_pb2.UpdateClusterResponse]
     GetJoinTokens: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetJoinTokensRequest, _control_pb2.GetJoinTokensResponse]
+    GetUnlockKey: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetUnlockKeyRequest, _control_pb2.GetUnlockKeyResponse]
+    """Not for managers: their certificate lies on the disk that the key protects."""
+    Unlock: _grpc.UnaryUnaryMultiCallable[_control_pb2.UnlockRequest, _control_pb2.UnlockResponse]
+    """For a locked manager, which answers nothing else, and only on its own machine's socket. FAILED_PRECONDITION: it is not locked, or not by this key."""
     ListNodes: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListRequest, _control_pb2.ListNodesResponse]
     GetNode: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetRequest, _control_pb2.GetNodeResponse]
     UpdateNode: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateNodeRequest, _control_pb2.UpdateNodeResponse]
@@ -90,6 +94,10 @@ class ControlAsyncStub(ControlStub):
     GetCluster: _aio.UnaryUnaryMultiCallable[_control_pb2.GetClusterRequest, _control_pb2.GetClusterResponse]  # type: ignore[assignment]
     UpdateCluster: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateClusterRequest, _control_pb2.UpdateClusterResponse]  # type: ignore[assignment]
     GetJoinTokens: _aio.UnaryUnaryMultiCallable[_control_pb2.GetJoinTokensRequest, _control_pb2.GetJoinTokensResponse]  # type: ignore[assignment]
+    GetUnlockKey: _aio.UnaryUnaryMultiCallable[_control_pb2.GetUnlockKeyRequest, _control_pb2.GetUnlockKeyResponse]  # type: ignore[assignment]
+    """Not for managers: their certificate lies on the disk that the key protects."""
+    Unlock: _aio.UnaryUnaryMultiCallable[_control_pb2.UnlockRequest, _control_pb2.UnlockResponse]  # type: ignore[assignment]
+    """For a locked manager, which answers nothing else, and only on its own machine's socket. FAILED_PRECONDITION: it is not locked, or not by this key."""
     ListNodes: _aio.UnaryUnaryMultiCallable[_control_pb2.ListRequest, _control_pb2.ListNodesResponse]  # type: ignore[assignment]
     GetNode: _aio.UnaryUnaryMultiCallable[_control_pb2.GetRequest, _control_pb2.GetNodeResponse]  # type: ignore[assignment]
     UpdateNode: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateNodeRequest, _control_pb2.UpdateNodeResponse]  # type: ignore[assignment]
@@ -159,6 +167,22 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.GetJoinTokensRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.GetJoinTokensResponse, _abc.Awaitable[_control_pb2.GetJoinTokensResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetUnlockKey(
+        self,
+        request: _control_pb2.GetUnlockKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.GetUnlockKeyResponse, _abc.Awaitable[_control_pb2.GetUnlockKeyResponse]]:
+        """Not for managers: their certificate lies on the disk that the key protects."""
+
+    @_abc_1.abstractmethod
+    def Unlock(
+        self,
+        request: _control_pb2.UnlockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.UnlockResponse, _abc.Awaitable[_control_pb2.UnlockResponse]]:
+        """For a locked manager, which answers nothing else, and only on its own machine's socket. FAILED_PRECONDITION: it is not locked, or not by this key."""
 
     @_abc_1.abstractmethod
     def ListNodes(

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from swarm_api import types_pb2 as swarm__api_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14swarm_api/node.proto\x12\x08swarm.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15swarm_api/types.proto\"\xc9\x01\n\x0bInitRequest\x12\x19\n\x11\x61\x64vertise_address\x18\x01 \x01(\t\x12\x16\n\x0elisten_address\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x15\n\raddress_pools\x18\x04 \x03(\t\x12\x1c\n\x14subnet_prefix_length\x18\x05 \x01(\r\x12\x12\n\nvxlan_port\x18\x06 \x01(\r\x12\x30\n\x0c\x61vailability\x18\x07 \x01(\x0e\x32\x1a.swarm.v1.NodeAvailability\"`\n\x0cInitResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x14\n\x0cworker_token\x18\x03 \x01(\t\x12\x15\n\rmanager_token\x18\x04 \x01(\t\"\x9b\x01\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x18\n\x10remote_addresses\x18\x02 \x03(\t\x12\x19\n\x11\x61\x64vertise_address\x18\x03 \x01(\t\x12\x16\n\x0elisten_address\x18\x04 \x01(\t\x12\x30\n\x0c\x61vailability\x18\x05 \x01(\x0e\x32\x1a.swarm.v1.NodeAvailability\"U\n\x0cJoinResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.swarm.v1.NodeRole\"\x1d\n\x0cLeaveRequest\x12\r\n\x05\x66orce\x18\x01 \x01(\x08\"\x0f\n\rLeaveResponse\"\x82\x01\n\rRejoinRequest\x12\x18\n\x10remote_addresses\x18\x01 \x03(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12\x19\n\x11\x61\x64vertise_address\x18\x03 \x01(\t\x12\x16\n\x0elisten_address\x18\x04 \x01(\t\x12\x15\n\rfrom_own_data\x18\x05 \x01(\x08\"\xa1\x01\n\x0eRejoinResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.swarm.v1.NodeRole\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x13\n\x0bwaiting_for\x18\x04 \x01(\t\x12\x34\n\x10\x63\x65rtificate_ends\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x0f\n\rStatusRequest\"\x9a\x02\n\x0eStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.swarm.v1.NodeRole\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x16\n\x0eleader_address\x18\x05 \x01(\t\x12\x15\n\rmanager_state\x18\x06 \x01(\t\x12\x14\n\x0c\x65ngine_error\x18\x07 \x01(\t\x12\x10\n\x08managers\x18\x08 \x03(\t\x12\r\n\x05tasks\x18\t \x01(\r\x12\x12\n\nlast_error\x18\n \x01(\t\x12\x34\n\x10\x63\x65rtificate_ends\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcb\x01\n\x0eRestoreRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\npassphrase\x18\x02 \x01(\x0c\x12\x19\n\x11\x61\x64vertise_address\x18\x03 \x01(\t\x12\x16\n\x0elisten_address\x18\x04 \x01(\t\x12\x30\n\x0c\x61vailability\x18\x05 \x01(\x0e\x32\x1a.swarm.v1.NodeAvailability\x12\x32\n\x0fnodes_due_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x80\x01\n\x0fRestoreResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12,\n\x08taken_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03\x65ra\x18\x04 \x01(\x04\x12\r\n\x05nodes\x18\x05 \x03(\t\"*\n\x0eRecoverRequest\x12\x18\n\x10\x65ven_with_quorum\x18\x01 \x01(\x08\"q\n\x0fRecoverResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0b\n\x03\x65ra\x18\x03 \x01(\x04\x12\x13\n\x0bunconfirmed\x18\x04 \x01(\x04\x12\x17\n\x0f\x66ormer_managers\x18\x05 \x03(\t2\xaf\x03\n\x0bNodeControl\x12\x35\n\x04Init\x12\x15.swarm.v1.InitRequest\x1a\x16.swarm.v1.InitResponse\x12\x35\n\x04Join\x12\x15.swarm.v1.JoinRequest\x1a\x16.swarm.v1.JoinResponse\x12\x38\n\x05Leave\x12\x16.swarm.v1.LeaveRequest\x1a\x17.swarm.v1.LeaveResponse\x12;\n\x06Rejoin\x12\x17.swarm.v1.RejoinRequest\x1a\x18.swarm.v1.RejoinResponse\x12>\n\x07Restore\x12\x18.swarm.v1.RestoreRequest\x1a\x19.swarm.v1.RestoreResponse\x12>\n\x07Recover\x12\x18.swarm.v1.RecoverRequest\x1a\x19.swarm.v1.RecoverResponse\x12;\n\x06Status\x12\x17.swarm.v1.StatusRequest\x1a\x18.swarm.v1.StatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14swarm_api/node.proto\x12\x08swarm.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15swarm_api/types.proto\"\xdb\x01\n\x0bInitRequest\x12\x19\n\x11\x61\x64vertise_address\x18\x01 \x01(\t\x12\x16\n\x0elisten_address\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x15\n\raddress_pools\x18\x04 \x03(\t\x12\x1c\n\x14subnet_prefix_length\x18\x05 \x01(\r\x12\x12\n\nvxlan_port\x18\x06 \x01(\r\x12\x30\n\x0c\x61vailability\x18\x07 \x01(\x0e\x32\x1a.swarm.v1.NodeAvailability\x12\x10\n\x08\x61utolock\x18\x08 \x01(\x08\"t\n\x0cInitResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x14\n\x0cworker_token\x18\x03 \x01(\t\x12\x15\n\rmanager_token\x18\x04 \x01(\t\x12\x12\n\nunlock_key\x18\x05 \x01(\t\"\x9b\x01\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x18\n\x10remote_addresses\x18\x02 \x03(\t\x12\x19\n\x11\x61\x64vertise_address\x18\x03 \x01(\t\x12\x16\n\x0elisten_address\x18\x04 \x01(\t\x12\x30\n\x0c\x61vailability\x18\x05 \x01(\x0e\x32\x1a.swarm.v1.NodeAvailability\"U\n\x0cJoinResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.swarm.v1.NodeRole\"\x1d\n\x0cLeaveRequest\x12\r\n\x05\x66orce\x18\x01 \x01(\x08\"\x0f\n\rLeaveResponse\"\x96\x01\n\rRejoinRequest\x12\x18\n\x10remote_addresses\x18\x01 \x03(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12\x19\n\x11\x61\x64vertise_address\x18\x03 \x01(\t\x12\x16\n\x0elisten_address\x18\x04 \x01(\t\x12\x15\n\rfrom_own_data\x18\x05 \x01(\x08\x12\x12\n\nunlock_key\x18\x06 \x01(\t\"\xa1\x01\n\x0eRejoinResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.swarm.v1.NodeRole\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x13\n\x0bwaiting_for\x18\x04 \x01(\t\x12\x34\n\x10\x63\x65rtificate_ends\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x0f\n\rStatusRequest\"\xaa\x02\n\x0eStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.swarm.v1.NodeRole\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x16\n\x0eleader_address\x18\x05 \x01(\t\x12\x15\n\rmanager_state\x18\x06 \x01(\t\x12\x14\n\x0c\x65ngine_error\x18\x07 \x01(\t\x12\x10\n\x08managers\x18\x08 \x03(\t\x12\r\n\x05tasks\x18\t \x01(\r\x12\x12\n\nlast_error\x18\n \x01(\t\x12\x0e\n\x06locked\x18\x0b \x01(\x08\x12\x34\n\x10\x63\x65rtificate_ends\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcb\x01\n\x0eRestoreRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\npassphrase\x18\x02 \x01(\x0c\x12\x19\n\x11\x61\x64vertise_address\x18\x03 \x01(\t\x12\x16\n\x0elisten_address\x18\x04 \x01(\t\x12\x30\n\x0c\x61vailability\x18\x05 \x01(\x0e\x32\x1a.swarm.v1.NodeAvailability\x12\x32\n\x0fnodes_due_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x80\x01\n\x0fRestoreResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12,\n\x08taken_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03\x65ra\x18\x04 \x01(\x04\x12\r\n\x05nodes\x18\x05 \x03(\t\">\n\x0eRecoverRequest\x12\x18\n\x10\x65ven_with_quorum\x18\x01 \x01(\x08\x12\x12\n\nunlock_key\x18\x02 \x01(\t\"q\n\x0fRecoverResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0b\n\x03\x65ra\x18\x03 \x01(\x04\x12\x13\n\x0bunconfirmed\x18\x04 \x01(\x04\x12\x17\n\x0f\x66ormer_managers\x18\x05 \x03(\t2\xaf\x03\n\x0bNodeControl\x12\x35\n\x04Init\x12\x15.swarm.v1.InitRequest\x1a\x16.swarm.v1.InitResponse\x12\x35\n\x04Join\x12\x15.swarm.v1.JoinRequest\x1a\x16.swarm.v1.JoinResponse\x12\x38\n\x05Leave\x12\x16.swarm.v1.LeaveRequest\x1a\x17.swarm.v1.LeaveResponse\x12;\n\x06Rejoin\x12\x17.swarm.v1.RejoinRequest\x1a\x18.swarm.v1.RejoinResponse\x12>\n\x07Restore\x12\x18.swarm.v1.RestoreRequest\x1a\x19.swarm.v1.RestoreResponse\x12>\n\x07Recover\x12\x18.swarm.v1.RecoverRequest\x1a\x19.swarm.v1.RecoverResponse\x12;\n\x06Status\x12\x17.swarm.v1.StatusRequest\x1a\x18.swarm.v1.StatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,33 +35,33 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swarm_api.node_pb2', _globa
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INITREQUEST']._serialized_start=123
-  _globals['_INITREQUEST']._serialized_end=324
-  _globals['_INITRESPONSE']._serialized_start=326
-  _globals['_INITRESPONSE']._serialized_end=422
-  _globals['_JOINREQUEST']._serialized_start=425
-  _globals['_JOINREQUEST']._serialized_end=580
-  _globals['_JOINRESPONSE']._serialized_start=582
-  _globals['_JOINRESPONSE']._serialized_end=667
-  _globals['_LEAVEREQUEST']._serialized_start=669
-  _globals['_LEAVEREQUEST']._serialized_end=698
-  _globals['_LEAVERESPONSE']._serialized_start=700
-  _globals['_LEAVERESPONSE']._serialized_end=715
-  _globals['_REJOINREQUEST']._serialized_start=718
-  _globals['_REJOINREQUEST']._serialized_end=848
-  _globals['_REJOINRESPONSE']._serialized_start=851
-  _globals['_REJOINRESPONSE']._serialized_end=1012
-  _globals['_STATUSREQUEST']._serialized_start=1014
-  _globals['_STATUSREQUEST']._serialized_end=1029
-  _globals['_STATUSRESPONSE']._serialized_start=1032
-  _globals['_STATUSRESPONSE']._serialized_end=1314
-  _globals['_RESTOREREQUEST']._serialized_start=1317
-  _globals['_RESTOREREQUEST']._serialized_end=1520
-  _globals['_RESTORERESPONSE']._serialized_start=1523
-  _globals['_RESTORERESPONSE']._serialized_end=1651
-  _globals['_RECOVERREQUEST']._serialized_start=1653
-  _globals['_RECOVERREQUEST']._serialized_end=1695
-  _globals['_RECOVERRESPONSE']._serialized_start=1697
-  _globals['_RECOVERRESPONSE']._serialized_end=1810
-  _globals['_NODECONTROL']._serialized_start=1813
-  _globals['_NODECONTROL']._serialized_end=2244
+  _globals['_INITREQUEST']._serialized_end=342
+  _globals['_INITRESPONSE']._serialized_start=344
+  _globals['_INITRESPONSE']._serialized_end=460
+  _globals['_JOINREQUEST']._serialized_start=463
+  _globals['_JOINREQUEST']._serialized_end=618
+  _globals['_JOINRESPONSE']._serialized_start=620
+  _globals['_JOINRESPONSE']._serialized_end=705
+  _globals['_LEAVEREQUEST']._serialized_start=707
+  _globals['_LEAVEREQUEST']._serialized_end=736
+  _globals['_LEAVERESPONSE']._serialized_start=738
+  _globals['_LEAVERESPONSE']._serialized_end=753
+  _globals['_REJOINREQUEST']._serialized_start=756
+  _globals['_REJOINREQUEST']._serialized_end=906
+  _globals['_REJOINRESPONSE']._serialized_start=909
+  _globals['_REJOINRESPONSE']._serialized_end=1070
+  _globals['_STATUSREQUEST']._serialized_start=1072
+  _globals['_STATUSREQUEST']._serialized_end=1087
+  _globals['_STATUSRESPONSE']._serialized_start=1090
+  _globals['_STATUSRESPONSE']._serialized_end=1388
+  _globals['_RESTOREREQUEST']._serialized_start=1391
+  _globals['_RESTOREREQUEST']._serialized_end=1594
+  _globals['_RESTORERESPONSE']._serialized_start=1597
+  _globals['_RESTORERESPONSE']._serialized_end=1725
+  _globals['_RECOVERREQUEST']._serialized_start=1727
+  _globals['_RECOVERREQUEST']._serialized_end=1789
+  _globals['_RECOVERRESPONSE']._serialized_start=1791
+  _globals['_RECOVERRESPONSE']._serialized_end=1904
+  _globals['_NODECONTROL']._serialized_start=1907
+  _globals['_NODECONTROL']._serialized_end=2338
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,7 @@ class InitRequest(_message.Message):
     SUBNET_PREFIX_LENGTH_FIELD_NUMBER: _builtins.int
     VXLAN_PORT_FIELD_NUMBER: _builtins.int
     AVAILABILITY_FIELD_NUMBER: _builtins.int
+    AUTOLOCK_FIELD_NUMBER: _builtins.int
     advertise_address: _builtins.str
     """host:port of the API as other nodes reach it"""
     listen_address: _builtins.str
@@ -41,6 +42,7 @@ class InitRequest(_message.Message):
     subnet_prefix_length: _builtins.int
     vxlan_port: _builtins.int
     availability: _types_pb2.NodeAvailability.ValueType
+    autolock: _builtins.bool
     @_builtins.property
     def address_pools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -53,10 +55,11 @@ class InitRequest(_message.Message):
         subnet_prefix_length: _builtins.int = ...,
         vxlan_port: _builtins.int = ...,
         availability: _types_pb2.NodeAvailability.ValueType = ...,
+        autolock: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_pools", b"address_pools", "advertise_address", b"advertise_address", "availability", b"availability", "listen_address", b"listen_address", "name", b"name", "subnet_prefix_length", b"subnet_prefix_length", "vxlan_port", b"vxlan_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_pools", b"address_pools", "advertise_address", b"advertise_address", "autolock", b"autolock", "availability", b"availability", "listen_address", b"listen_address", "name", b"name", "subnet_prefix_length", b"subnet_prefix_length", "vxlan_port", b"vxlan_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -70,10 +73,13 @@ class InitResponse(_message.Message):
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     WORKER_TOKEN_FIELD_NUMBER: _builtins.int
     MANAGER_TOKEN_FIELD_NUMBER: _builtins.int
+    UNLOCK_KEY_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     cluster_id: _builtins.str
     worker_token: _builtins.str
     manager_token: _builtins.str
+    unlock_key: _builtins.str
+    """with autolock"""
     def __init__(
         self,
         *,
@@ -81,10 +87,11 @@ class InitResponse(_message.Message):
         cluster_id: _builtins.str = ...,
         worker_token: _builtins.str = ...,
         manager_token: _builtins.str = ...,
+        unlock_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "manager_token", b"manager_token", "node_id", b"node_id", "worker_token", b"worker_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "manager_token", b"manager_token", "node_id", b"node_id", "unlock_key", b"unlock_key", "worker_token", b"worker_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -191,6 +198,7 @@ class RejoinRequest(_message.Message):
     ADVERTISE_ADDRESS_FIELD_NUMBER: _builtins.int
     LISTEN_ADDRESS_FIELD_NUMBER: _builtins.int
     FROM_OWN_DATA_FIELD_NUMBER: _builtins.int
+    UNLOCK_KEY_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """a join token; needed where this node's certificate has ended"""
     advertise_address: _builtins.str
@@ -199,6 +207,8 @@ class RejoinRequest(_message.Message):
     """host:port; empty: as before"""
     from_own_data: _builtins.bool
     """on a manager: the new certificate is made here, with the CA's key in its own Raft data"""
+    unlock_key: _builtins.str
+    """opens these data where autolock is on, and unlocks the manager afterwards"""
     @_builtins.property
     def remote_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """managers' API addresses; empty: those this node knows"""
@@ -211,10 +221,11 @@ class RejoinRequest(_message.Message):
         advertise_address: _builtins.str = ...,
         listen_address: _builtins.str = ...,
         from_own_data: _builtins.bool = ...,
+        unlock_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise_address", b"advertise_address", "from_own_data", b"from_own_data", "listen_address", b"listen_address", "remote_addresses", b"remote_addresses", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise_address", b"advertise_address", "from_own_data", b"from_own_data", "listen_address", b"listen_address", "remote_addresses", b"remote_addresses", "token", b"token", "unlock_key", b"unlock_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -283,6 +294,7 @@ class StatusResponse(_message.Message):
     MANAGERS_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
     CERTIFICATE_ENDS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """empty: not part of a cluster"""
@@ -296,6 +308,8 @@ class StatusResponse(_message.Message):
     engine_error: _builtins.str
     tasks: _builtins.int
     last_error: _builtins.str
+    locked: _builtins.bool
+    """the manager here waits for the unlock key"""
     @_builtins.property
     def managers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -313,11 +327,12 @@ class StatusResponse(_message.Message):
         managers: _abc.Iterable[_builtins.str] | None = ...,
         tasks: _builtins.int = ...,
         last_error: _builtins.str = ...,
+        locked: _builtins.bool = ...,
         certificate_ends: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_ends", b"certificate_ends"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_ends", b"certificate_ends", "cluster_id", b"cluster_id", "connected", b"connected", "engine_error", b"engine_error", "last_error", b"last_error", "leader_address", b"leader_address", "manager_state", b"manager_state", "managers", b"managers", "node_id", b"node_id", "role", b"role", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_ends", b"certificate_ends", "cluster_id", b"cluster_id", "connected", b"connected", "engine_error", b"engine_error", "last_error", b"last_error", "leader_address", b"leader_address", "locked", b"locked", "manager_state", b"manager_state", "managers", b"managers", "node_id", b"node_id", "role", b"role", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -402,16 +417,20 @@ class RecoverRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVEN_WITH_QUORUM_FIELD_NUMBER: _builtins.int
+    UNLOCK_KEY_FIELD_NUMBER: _builtins.int
     even_with_quorum: _builtins.bool
     """also when other managers have a leader"""
+    unlock_key: _builtins.str
+    """opens the manager's data where autolock is on, and unlocks the manager afterwards"""
     def __init__(
         self,
         *,
         even_with_quorum: _builtins.bool = ...,
+        unlock_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["even_with_quorum", b"even_with_quorum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["even_with_quorum", b"even_with_quorum", "unlock_key", b"unlock_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1103,8 +1103,11 @@ class Cluster(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     ROOT_CA_FIELD_NUMBER: _builtins.int
     REVOKED_NODES_FIELD_NUMBER: _builtins.int
+    UNLOCK_KEY_FIELD_NUMBER: _builtins.int
     RESTORATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    unlock_key: _builtins.str
+    """With autolock: what the managers' keys are wrapped with on their disks. Shown by GetUnlockKey alone."""
     @_builtins.property
     def meta(self) -> _types_pb2.Meta: ...
     @_builtins.property
@@ -1127,11 +1130,12 @@ class Cluster(_message.Message):
         spec: _specs_pb2.ClusterSpec | None = ...,
         root_ca: Global___RootCa | None = ...,
         revoked_nodes: _abc.Mapping[_builtins.str, _timestamp_pb2.Timestamp] | None = ...,
+        unlock_key: _builtins.str = ...,
         restoration: Global___Restoration | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "restoration", b"restoration", "root_ca", b"root_ca", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "meta", b"meta", "restoration", b"restoration", "revoked_nodes", b"revoked_nodes", "root_ca", b"root_ca", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "meta", b"meta", "restoration", b"restoration", "revoked_nodes", b"revoked_nodes", "root_ca", b"root_ca", "spec", b"spec", "unlock_key", b"unlock_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1082,6 +1082,7 @@ class ClusterSpec(_message.Message):
     DEFAULT_STRATEGY_FIELD_NUMBER: _builtins.int
     ALLOW_PRIVILEGED_FIELD_NUMBER: _builtins.int
     ORPHAN_AFTER_FIELD_NUMBER: _builtins.int
+    AUTOLOCK_FIELD_NUMBER: _builtins.int
     REMOVE_DEAD_MANAGERS_AFTER_FIELD_NUMBER: _builtins.int
     task_history_limit: _builtins.int
     """ended tasks kept a slot; default 5"""
@@ -1091,6 +1092,8 @@ class ClusterSpec(_message.Message):
     """default 4790"""
     default_strategy: Global___Placement.Strategy.ValueType
     allow_privileged: _builtins.bool
+    autolock: _builtins.bool
+    """managers that start wait for the unlock key"""
     @_builtins.property
     def annotations(self) -> _types_pb2.Annotations: ...
     @_builtins.property
@@ -1131,11 +1134,12 @@ class ClusterSpec(_message.Message):
         default_strategy: Global___Placement.Strategy.ValueType = ...,
         allow_privileged: _builtins.bool = ...,
         orphan_after: _duration_pb2.Duration | None = ...,
+        autolock: _builtins.bool = ...,
         remove_dead_managers_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "certificate_validity", b"certificate_validity", "heartbeat_period", b"heartbeat_period", "node_down_after", b"node_down_after", "orphan_after", b"orphan_after", "remove_dead_managers_after", b"remove_dead_managers_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_pools", b"address_pools", "allow_privileged", b"allow_privileged", "annotations", b"annotations", "certificate_validity", b"certificate_validity", "default_strategy", b"default_strategy", "heartbeat_period", b"heartbeat_period", "node_down_after", b"node_down_after", "orphan_after", b"orphan_after", "remove_dead_managers_after", b"remove_dead_managers_after", "subnet_prefix_length", b"subnet_prefix_length", "task_history_limit", b"task_history_limit", "vxlan_port", b"vxlan_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_pools", b"address_pools", "allow_privileged", b"allow_privileged", "annotations", b"annotations", "autolock", b"autolock", "certificate_validity", b"certificate_validity", "default_strategy", b"default_strategy", "heartbeat_period", b"heartbeat_period", "node_down_after", b"node_down_after", "orphan_after", b"orphan_after", "remove_dead_managers_after", b"remove_dead_managers_after", "subnet_prefix_length", b"subnet_prefix_length", "task_history_limit", b"task_history_limit", "vxlan_port", b"vxlan_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -43,6 +43,7 @@ class FakeCluster(ControlServicer):
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
         self.cluster = Cluster(id="c1")
+        self.unlock_key = ""
         self.requests: list[Any] = []
         self.index = 0
         self.rebalances = api.RebalanceResponse()  #: what there is to move
@@ -177,6 +178,8 @@ class FakeCluster(ControlServicer):
         self._begin(request, context)
         if request.HasField("spec"):
             self.cluster.spec.CopyFrom(request.spec)
+        if request.rotate_unlock_key:
+            self.unlock_key += "x"
         return api.UpdateClusterResponse(cluster=self.cluster)
 
     def GetJoinTokens(self, request: Any, context: grpc.ServicerContext) -> api.GetJoinTokensResponse:
@@ -185,6 +188,16 @@ class FakeCluster(ControlServicer):
         response = api.GetJoinTokensResponse(manager_addresses=["10.0.0.1:2377", "10.0.0.2:2377"])
         response.tokens.worker, response.tokens.manager = f"SWMTKN-1-w-{rotated}", f"SWMTKN-1-m-{rotated}"
         return response
+
+    def GetUnlockKey(self, request: Any, context: grpc.ServicerContext) -> api.GetUnlockKeyResponse:
+        self._begin(request, context)
+        return api.GetUnlockKeyResponse(unlock_key=self.unlock_key)
+
+    def Unlock(self, request: Any, context: grpc.ServicerContext) -> api.UnlockResponse:
+        self._begin(request, context)
+        if request.unlock_key != self.unlock_key:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "This is not the key.")
+        return api.UnlockResponse()
 
     def ListNodes(self, request: Any, context: grpc.ServicerContext) -> api.ListNodesResponse:
         return api.ListNodesResponse(nodes=self._listed("node", request, context), warnings=self.node_warnings)

@@ -37,6 +37,7 @@ class FakeDaemon(NodeControlServicer):
     def __init__(self, state: Path) -> None:
         self.requests: list[Any] = []
         self.refuses = ""
+        self.unlock_key = ""
         self._file = state / "node" / "node.json"
 
     def _begin(self, request: Any, context: grpc.ServicerContext) -> None:
@@ -48,7 +49,9 @@ class FakeDaemon(NodeControlServicer):
 
     def Init(self, request: Any, context: grpc.ServicerContext) -> api.InitResponse:  # noqa: N802 - the API's
         self._begin(request, context)
-        return api.InitResponse(node_id="n1", cluster_id="c1", worker_token="W", manager_token="M")
+        return api.InitResponse(
+            node_id="n1", cluster_id="c1", worker_token="W", manager_token="M", unlock_key=self.unlock_key
+        )
 
     def Join(self, request: Any, context: grpc.ServicerContext) -> api.JoinResponse:  # noqa: N802 - the API's
         self._begin(request, context)
@@ -106,6 +109,13 @@ def test_init_prints_how_to_go_on(node: FakeDaemon, swarm: Run) -> None:
     (request,) = node.requests
     assert (request.advertise_address, list(request.address_pools)) == ("10.0.0.1:2377", ["10.20.0.0/16"])
     assert (request.availability, request.vxlan_port, request.subnet_prefix_length) == (2, 4790, 24)
+
+
+def test_init_with_autolock_prints_the_key_once(node: FakeDaemon, swarm: Run) -> None:
+    node.unlock_key = "SWMKEY-1-a"
+    done = swarm("init", "--advertise-addr", "10.0.0.1", "--autolock")
+    assert node.requests[0].autolock
+    assert done.out.count("SWMKEY-1-a") == 1 and "'swarm-cli unlock'" in done.out
 
 
 def test_init_in_json(node: FakeDaemon, swarm: Run) -> None:

@@ -1,5 +1,6 @@
 """Nodes, networks, secrets, configs, tokens, info, events, completion."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -124,6 +125,38 @@ def test_join_token(cluster: FakeCluster, swarm: Run) -> None:
     assert swarm("join-token", "-q", "manager").out == "SWMTKN-1-m-0\n"
     assert swarm("join-token", "-q", "--rotate", "worker").out == "SWMTKN-1-w-1\n"
     assert json.loads(swarm("join-token", "worker", "--format", "json").out)["token"] == "SWMTKN-1-w-1"
+
+
+def test_the_unlock_key_is_shown_when_there_is_one(cluster: FakeCluster, swarm: Run) -> None:
+    done = swarm("unlock-key")
+    assert (done.code, "Autolock is off" in done.err, done.out) == (1, True, "")
+    cluster.unlock_key = "SWMKEY-1-a"
+    done = swarm("cluster", "update", "--autolock", "on")
+    assert cluster.cluster.spec.autolock and "\n    SWMKEY-1-a\n" in done.out
+    assert "SWMKEY" not in swarm("cluster", "update", "--autolock", "off").out
+    assert not cluster.cluster.spec.autolock
+    assert "run there, as root, 'swarm-cli unlock'" in swarm("unlock-key").out
+    assert swarm("unlock-key", "-q", "--rotate").out == "SWMKEY-1-ax\n"
+    assert json.loads(swarm("unlock-key", "--format", "json").out) == {"unlock_key": "SWMKEY-1-ax"}
+
+
+def test_a_manager_is_unlocked_with_what_is_piped_in(
+    cluster: FakeCluster, swarm: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.unlock_key = "SWMKEY-1-a"
+    for piped, code, said in (
+        ("SWMKEY-1-a\n", 0, ""),
+        ("SWMKEY-1-b", 1, "Error: This is not the key.\n"),
+        (" \n", 2, "Error: No key was given: type it when asked, or pipe it in.\n"),
+    ):
+        monkeypatch.setattr("sys.stdin", io.StringIO(piped))
+        done = swarm("unlock")
+        assert (done.code, done.err) == (code, said)
+
+
+def test_where_no_manager_runs_nothing_is_unlocked(swarm: Run) -> None:
+    done = swarm("unlock")
+    assert (done.code, "No manager runs on this machine" in done.err) == (1, True)
 
 
 def test_info(cluster: FakeCluster, swarm: Run) -> None:

@@ -7,9 +7,7 @@ written what it could not write, as Linux does: a later sync of the same data su
 """
 
 import errno
-import json
 import random
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -48,11 +46,10 @@ class _File:
 class Platter:
     """The files, durable and not, of one machine."""
 
-    def __init__(self, rng: random.Random, *, lies: bool = False, forgets_votes: bool = False) -> None:
+    def __init__(self, rng: random.Random, *, lies: bool = False) -> None:
         self.rng = rng
         self.files: dict[str, _File] = {}
         self.lies = lies
-        self.forgets_votes = forgets_votes
         self.full = False
         self.failing = False  # every write and sync is an I/O error
         self.cut_after: int | None = None  # operations until the power is cut
@@ -112,12 +109,9 @@ class Platter:
             content += bytes(offset - len(content))
         content[offset : offset + len(data)] = data
 
-    def forget_vote(self, term: int) -> None:
-        """As if term and vote were kept in memory only: all that is known is the term of the last log entry."""
-        if not self.forgets_votes or "vote" not in self.files:
-            return
-        body = json.dumps({"term": term, "vote": None}).encode()
-        self.files["vote"] = _File.holding(zlib.crc32(body).to_bytes(4, "little") + body)
+    def put(self, name: str, data: bytes) -> None:
+        """Have this file, durably, without an operation of the disk."""
+        self.files[name] = _File.holding(data)
 
 
 class FakeDisk:
@@ -160,7 +154,7 @@ class FakeDisk:
         data = b"".join(chunks)
         self._before_write()
         # Atomic and durable, but the lights may go out just before or just after.
-        self._platter.files[name] = _File.holding(data)
+        self._platter.put(name, data)
         self._platter.count_operation()
 
     def remove(self, name: str) -> None:

@@ -1,18 +1,22 @@
 """A cluster in one thread: the real RaftCore on a fake clock, network and disk, driven by one seed."""
 
+import json
 import logging
 import random
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pysyncobj.syncobj as stock
 from swarm_manager.raft.config import Member, RaftConfig
 from swarm_manager.raft.core import RaftCore
 from swarm_manager.raft.errors import RaftError
 from swarm_manager.raft.guard import CommittedEntryLost
+from swarm_manager.raft.keys import KeyFile
+from swarm_manager.raft.seal import Writer
+from swarm_manager.raft.sealed_disk import SealedDisk, open_disk
 
 from tests.sim.clocks import Clock, MemberClock
 from tests.sim.fake_disk import FakeDisk, Platter, PowerCut
@@ -23,6 +27,7 @@ from tests.sim.workload import Machine, Workload
 
 ADDRESS = "127.0.0.1:1"
 IDLE_S = 0.05  # time goes on by this much when nothing happens
+UNLOCK_KEY = b"k" * 32
 CoreFactory = Callable[..., RaftCore]
 
 
@@ -62,6 +67,27 @@ class SimMember:
     vote_seen: str | None = None
     snapshot_seen: int = 0
     incarnation: int = 0
+    keys: Platter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.keys = Platter(random.Random(self.node_id))
+
+    def open_disk(self) -> SealedDisk:
+        """The platter as a manager opens it, each time with a new data key, so that files sealed with several meet."""
+        draw = random.Random(f"{self.node_id}/{self.incarnation}").randbytes
+        keys = KeyFile(FakeDisk(self.keys, self.node_id), draw)
+        unlock_key = UNLOCK_KEY if keys.is_locked else None
+        disk = open_disk(FakeDisk(self.platter, self.node_id), keys, unlock_key, random=draw)
+        disk.ring.wrap(UNLOCK_KEY, as_of=0)
+        disk.ring.keep(disk.keys_in_use())
+        return disk
+
+    def forget_vote(self, term: int) -> None:
+        """As if term and vote were kept in memory only: all that is known is the term of the last log entry."""
+        if "vote" in self.platter.files:
+            body = json.dumps({"term": term, "vote": None}).encode()
+            writer = Writer(self.open_disk().ring.current, "vote", random.Random(self.node_id).randbytes)
+            self.platter.put("vote", writer.seal(zlib.crc32(body).to_bytes(4, "little") + body))
 
 
 class World:
@@ -95,7 +121,6 @@ class World:
         platter = Platter(
             random.Random(f"{self.seed}/{node_id}/disk"),
             lies=self.sabotage.no_fsync,
-            forgets_votes=self.sabotage.forget_votes,
         )
         member = SimMember(node_id, platter, MemberClock(self.clock), members, joining)
         if self.drift:
@@ -118,7 +143,7 @@ class World:
             member.core = self.sabotage.core(
                 self._config(member),
                 member.machine,
-                disk=FakeDisk(member.platter, member.node_id),
+                disk=member.open_disk(),
                 links=member.links,
                 clock=member.clock,
                 rng=random.Random(f"{self.seed}/{member.node_id}/{incarnation}"),
@@ -145,7 +170,6 @@ class World:
 
     def _config(self, member: SimMember) -> RaftConfig:
         return RaftConfig(
-            data_dir=Path("/nowhere"),
             node_id=member.node_id,
             listen=ADDRESS,
             advertise=ADDRESS,
@@ -170,7 +194,8 @@ class World:
         member.platter.crash(power=power)
         if member.core is not None:
             self.stats["power cuts" if power else "crashes"] += 1
-            member.platter.forget_vote(member.core.journal.entries[-1][2])
+            if self.sabotage.forget_votes:
+                member.forget_vote(member.core.journal.entries[-1][2])
         member.core = None
         if self.drift:
             member.clock.boot(self.rng.uniform(0, 1e6))

@@ -161,6 +161,17 @@ async def test_a_manager_that_cannot_leave_raft_says_why_and_stays(tmp_path: Pat
         assert await this.status() == StatusResponse()
 
 
+async def test_a_manager_that_waits_for_the_unlock_key_shows(tmp_path: Path) -> None:
+    store = NodeStore(tmp_path / "state")
+    FakeCa().credentials("node7", ROLE_MANAGER).save(store.node_dir)
+    store.save_node(NodeFile("node7", "cluster1", ROLE_MANAGER, "127.0.0.1:1", "", ()))
+    async with machine(tmp_path) as this:
+        assert not (await this.status()).locked
+        this.config.locked_mark.touch()
+        status = await this.status()
+        assert (status.locked, "run 'swarm-cli unlock'" in status.manager_state) == (True, True)
+
+
 async def test_a_damaged_identity_is_told_and_can_be_thrown_away(tmp_path: Path) -> None:
     store = NodeStore(tmp_path / "state")
     store.save_node(NodeFile("node7", "cluster1", ROLE_WORKER, "127.0.0.1:1", "", ()))  # without certificate

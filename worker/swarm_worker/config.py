@@ -73,6 +73,11 @@ class Config:
         return self.run_dir / "manager.sock"
 
     @property
+    def locked_mark(self) -> Path:
+        """Is there while this node's manager waits for the unlock key."""
+        return self.run_dir / "manager.locked"
+
+    @property
     def pid_file(self) -> Path:
         """The daemon's process id while it runs."""
         return self.run_dir / "worker.pid"

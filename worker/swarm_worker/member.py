@@ -14,6 +14,8 @@ from typing import Any
 
 import grpc
 import structlog
+from swarm_api.control_pb2 import UnlockRequest
+from swarm_api.control_pb2_grpc import ControlStub
 from swarm_api.raft_pb2 import RaftLeaveRequest
 from swarm_api.raft_pb2_grpc import RaftMembershipStub
 from swarm_api.specs_pb2 import NodeSpec
@@ -33,7 +35,9 @@ from swarm_worker.storage import NodeFile, NodeStore
 from swarm_worker.supervisor import Supervisor, manager_command
 
 LEAVE_RAFT_S = 10.0
+UNLOCK_S = 20.0
 GOODBYE_S = 2.0  # for the last reports
+_LOOK_S = 0.05
 
 #: Makes what runs containers and joins them, for a node.
 EngineFactory = Callable[[Config, NodeFile], tuple[Runtime, Network]]
@@ -70,7 +74,14 @@ class Member:
     @property
     def manager_state(self) -> str:
         """Of the manager on this node, for people; empty when there is none."""
+        if self.manager_is_locked:
+            return "locked since it was started: run 'swarm-cli unlock' on this machine"
         return self.supervisor.state if self.supervisor else ""
+
+    @property
+    def manager_is_locked(self) -> bool:
+        """Whether the manager on this node waits for the unlock key."""
+        return self.supervisor is not None and self._config.locked_mark.exists()
 
     async def run(self) -> None:
         """Work until cancelled. Containers and the manager run on."""
@@ -140,6 +151,24 @@ class Member:
                 await RaftMembershipStub(channel).Leave(request, timeout=LEAVE_RAFT_S)
             except grpc.aio.AioRpcError as error:
                 raise ManagerError(error.details() or error.code().name) from error
+
+    async def unlock_manager(self, unlock_key: str) -> None:
+        """Unlock this node's manager as soon as it waits for that; nothing to do where it turns out to lead.
+
+        ManagerError: it neither waits nor works, or the key is another one.
+        """
+        try:
+            async with asyncio.timeout(UNLOCK_S):
+                while not (self.manager_is_locked or self.session.connected.is_set()):  # noqa: ASYNC110 - a file
+                    await asyncio.sleep(_LOOK_S)
+                if not self.manager_is_locked:
+                    return
+                async with grpc.aio.insecure_channel(f"unix:{self._config.manager_socket}") as channel:
+                    await ControlStub(channel).Unlock(UnlockRequest(unlock_key=unlock_key), wait_for_ready=True)
+        except TimeoutError:
+            raise ManagerError(f"The manager does not start within {UNLOCK_S:.0f} s ({self.manager_state}).") from None
+        except grpc.aio.AioRpcError as error:
+            raise ManagerError(error.details() or error.code().name) from error
 
     async def leave_tasks(self, timeout_s: float) -> bool:
         """Stop and remove all tasks, tell the leader, and take the networks down; whether all were gone in time."""

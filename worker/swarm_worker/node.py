@@ -94,6 +94,7 @@ class Node:
             connected=member.session.connected.is_set(),
             leader_address=member.session.leader,
             manager_state=member.manager_state,
+            locked=member.manager_is_locked,
             engine_error=member.agent.description.engine_error,
             managers=node.managers,
             tasks=member.agent.task_count,
@@ -136,12 +137,13 @@ class Node:
             await self.stop()
             try:
                 if request.from_own_data:
-                    await self._reissue()
+                    await self._program("reissue", "No certificate could be made", request.unlock_key)
                 await asyncio.to_thread(prepared.save, self._store)
             finally:
                 self.start()
             if request.from_own_data and self.member:
                 self.member.renew_certificate()
+            await self._unlock(request.unlock_key)
             await self._until_connected(CONNECT_S)
             return self._rejoined()
 
@@ -175,16 +177,26 @@ class Node:
                 await quorum.refuse_if_it_lives(identity)
             await self.stop()
             try:
-                command = [*manager_command(), "recover", *self._manager_flags()]
-                made = json.loads(await _output_of(command, "The cluster could not be recovered"))
+                made = json.loads(
+                    await self._program("recover", "The cluster could not be recovered", request.unlock_key)
+                )
             finally:
                 self.start()
+            await self._unlock(request.unlock_key)
             await self._until_leading()
             return RecoverResponse(**made)
 
-    async def _reissue(self) -> None:
-        """Have the manager's program make this node a certificate, with the CA's key in its own data."""
-        await _output_of([*manager_command(), "reissue", *self._manager_flags()], "No certificate could be made")
+    async def _program(self, verb: str, failure: str, unlock_key: str) -> bytes:
+        """What the manager's program says to a verb that works on the data of a manager that does not run."""
+        command = [*manager_command(), verb, *self._manager_flags()]
+        if unlock_key:
+            command += ["--unlock-key-fd", "0"]
+        return await _output_of(command, failure, unlock_key.encode())
+
+    async def _unlock(self, unlock_key: str) -> None:
+        """Unlock the manager that was just started, where a key was given."""
+        if self.member and unlock_key:
+            await self.member.unlock_manager(unlock_key)
 
     def _manager_flags(self) -> list[str]:
         flags = ["--state-dir", str(self._config.state_dir)]
@@ -192,7 +204,8 @@ class Node:
 
     def _rejoined(self) -> RejoinResponse:
         status = self.status()
-        waiting_for = "" if status.connected else status.last_error
+        why = status.manager_state if status.locked else status.last_error
+        waiting_for = "" if status.connected else why
         return RejoinResponse(
             node_id=status.node_id,
             role=status.role,
@@ -218,6 +231,8 @@ class Node:
         }
         for flag, value in optional.items():
             command += [flag, str(value)] if value else []
+        if request.autolock:
+            command += ["--autolock"]
         for pool in request.address_pools:
             command += ["--address-pool", pool]
         answer: dict[str, str] = json.loads(await _output_of(command, "The cluster could not be made"))

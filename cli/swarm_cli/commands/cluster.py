@@ -9,6 +9,7 @@ from swarm_api.node_pb2 import InitRequest, JoinRequest, JoinResponse, LeaveRequ
 from swarm_api.types_pb2 import NodeAvailability, NodeRole
 
 from swarm_cli.commands.token import join_text
+from swarm_cli.commands.unlocking import unlock_text
 from swarm_cli.daemon import Daemon, local_node_id, node_file
 from swarm_cli.errors import CliError
 from swarm_cli.options import format_option
@@ -65,6 +66,7 @@ listen_option = click.option(
     show_default=True,
     help="The UDP port of overlay networks.",
 )
+@click.option("--autolock", is_flag=True, help="Managers that start wait for 'swarm-cli unlock'; the key is printed.")
 @availability_option
 @config_option
 @format_option
@@ -75,6 +77,7 @@ def init(
     pools: tuple[str, ...],
     prefix_length: int,
     vxlan_port: int,
+    autolock: bool,
     availability: str,
     config_file: str | None,
 ) -> None:
@@ -95,6 +98,7 @@ def init(
         address_pools=pools,
         subnet_prefix_length=prefix_length,
         vxlan_port=vxlan_port,
+        autolock=autolock,
         availability=NodeAvailability.Value(availability.upper()),
     )
     made = daemon.call(lambda stub: stub.Init, request, _INIT_S)
@@ -104,6 +108,9 @@ def init(
     click.echo(f"The cluster is made: this node ({made.node_id}) is now a manager.\n")
     click.echo(join_text("worker", made.worker_token, address))
     click.echo("To add a manager, run 'swarm-cli join-token manager' here and follow what it prints.")
+    if made.unlock_key:
+        click.echo()
+        click.echo(unlock_text(made.unlock_key))
 
 
 def refuse_second(node_id: str) -> None:

@@ -5,6 +5,7 @@ import sys
 import click
 from swarm_api.node_pb2 import RecoverRequest, RecoverResponse
 
+from swarm_cli.commands.unlocking import read_unlock_key, unlock_key_option
 from swarm_cli.daemon import Daemon, local_node_id
 from swarm_cli.errors import CliError, InputError
 from swarm_cli.options import format_option
@@ -23,10 +24,13 @@ Go on?"""
     "--force-new-cluster", is_flag=True, help="Needed: says that the other managers will not come back as they were."
 )
 @click.option("--even-with-quorum", is_flag=True, help="Also when the other managers have a leader: it is given up.")
+@unlock_key_option
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--config", "config_file", metavar="FILE", help="The daemon's TOML file.")
 @format_option
-def recover(force_new_cluster: bool, even_with_quorum: bool, yes: bool, config_file: str | None) -> None:
+def recover(
+    force_new_cluster: bool, even_with_quorum: bool, asks_for_key: bool, yes: bool, config_file: str | None
+) -> None:
     """Make this manager, whose cluster lost its quorum for good, the only one.
 
     It keeps all it has: services, secrets, nodes, tokens. Workers find it by themselves, and their containers run on.
@@ -40,7 +44,9 @@ def recover(force_new_cluster: bool, even_with_quorum: bool, yes: bool, config_f
         raise CliError("This machine is not part of a cluster: run this on the manager that is left.")
     _confirm(yes)
     daemon.ensure_running()
-    made = daemon.call(lambda stub: stub.Recover, RecoverRequest(even_with_quorum=even_with_quorum), _RECOVER_S)
+    unlock_key = read_unlock_key() if asks_for_key else ""
+    request = RecoverRequest(even_with_quorum=even_with_quorum, unlock_key=unlock_key)
+    made = daemon.call(lambda stub: stub.Recover, request, _RECOVER_S)
     if session.format != "table":
         print_document(made, session.format)
         return

@@ -5,6 +5,7 @@ from swarm_api.node_pb2 import RejoinRequest, RejoinResponse
 from swarm_api.types_pb2 import NodeRole
 
 from swarm_cli.commands.cluster import check_token, config_option, listen_option, with_port
+from swarm_cli.commands.unlocking import read_unlock_key, unlock_key_option
 from swarm_cli.daemon import Daemon, local_node_id
 from swarm_cli.errors import CliError
 from swarm_cli.options import format_option
@@ -27,6 +28,7 @@ _REJOIN_S = 90.0
     is_flag=True,
     help="On a manager, when the certificates of all managers have ended: make its new one here.",
 )
+@unlock_key_option
 @config_option
 @format_option
 def rejoin(
@@ -35,6 +37,7 @@ def rejoin(
     advertise_address: str,
     listen_address: str,
     from_own_data: bool,
+    asks_for_key: bool,
     config_file: str | None,
 ) -> None:
     """Take this node back into its cluster, as the node it is.
@@ -65,6 +68,8 @@ def rejoin(
     if not local_node_id(session):
         raise CliError("This machine is not part of a cluster: 'swarm-cli join' makes it a node.")
     daemon.ensure_running()
+    if asks_for_key:
+        request.unlock_key = read_unlock_key()
     answer = daemon.call(lambda stub: stub.Rejoin, request, _REJOIN_S)
     if session.format != "table":
         print_document(answer, session.format)

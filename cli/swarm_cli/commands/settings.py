@@ -6,6 +6,7 @@ import click
 from google.protobuf.duration_pb2 import Duration
 from swarm_api.specs_pb2 import ClusterSpec, Placement
 
+from swarm_cli.commands.unlocking import unlock_text
 from swarm_cli.options import reading_options
 from swarm_cli.parsed import Parsed
 from swarm_cli.quantities import parse_duration
@@ -56,13 +57,21 @@ def inspect() -> None:
     type=Parsed("on|off|duration", parse_autopilot),
     help="Demote managers that nobody has reached for that long (on: 24h), where a safe quorum is left. Default: off.",
 )
+@click.option(
+    "--autolock",
+    type=click.Choice(["on", "off"]),
+    help="Whether managers that start wait for 'swarm-cli unlock'. On: the key is printed.",
+)
 @click.option("--strategy", type=click.Choice(list(_STRATEGIES)), help="Where tasks go, unless their service says.")
 def update(**given: Any) -> None:
     """Change the cluster's settings: only what the flags name."""
     if all(value is None for value in given.values()):
         raise click.UsageError("Nothing to change: name a setting, such as --allow-privileged.")
-    current().client.edit_cluster(lambda spec: _apply(spec, given))
+    client = current().client
+    client.edit_cluster(lambda spec: _apply(spec, given))
     click.echo("The cluster's settings are changed.")
+    if given["autolock"] == "on":
+        click.echo(unlock_text(client.unlock_key()))
 
 
 def _apply(spec: ClusterSpec, given: dict[str, Any]) -> None:
@@ -73,5 +82,7 @@ def _apply(spec: ClusterSpec, given: dict[str, Any]) -> None:
     for flag, attribute in _DURATIONS:
         if given[flag] is not None:
             getattr(spec, attribute).CopyFrom(given[flag])
+    if given["autolock"] is not None:
+        spec.autolock = given["autolock"] == "on"
     if given["strategy"] is not None:
         spec.default_strategy = _STRATEGIES[given["strategy"]]

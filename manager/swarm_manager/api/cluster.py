@@ -1,4 +1,4 @@
-"""The cluster as one thing: its settings and its join tokens."""
+"""The cluster as one thing: its settings, its join tokens and its unlock key."""
 
 from typing import Any
 
@@ -7,6 +7,10 @@ from swarm_api.control_pb2 import (
     GetClusterResponse,
     GetJoinTokensRequest,
     GetJoinTokensResponse,
+    GetUnlockKeyRequest,
+    GetUnlockKeyResponse,
+    UnlockRequest,
+    UnlockResponse,
     UpdateClusterRequest,
     UpdateClusterResponse,
 )
@@ -19,18 +23,19 @@ from swarm_manager.api.managers import peers
 from swarm_manager.api.redact import redacted
 from swarm_manager.api.writes import Edit, check_spec, copy_of, refuse_stale, write
 from swarm_manager.core.snapshot import Snapshot, View
-from swarm_manager.errors import UnavailableError
+from swarm_manager.errors import RefusedError, UnavailableError
+from swarm_manager.unlock_key import new_unlock_key
 
 
 class ClusterRpcs(Desk):
-    """GetCluster, UpdateCluster, GetJoinTokens."""
+    """GetCluster, UpdateCluster, GetJoinTokens, GetUnlockKey, Unlock."""
 
     async def GetCluster(self, request: GetClusterRequest, context: Any) -> GetClusterResponse:  # noqa: N802, ARG002 - gRPC's
         """The cluster, without keys and tokens."""
         return GetClusterResponse(cluster=redacted(cluster_of(await self._view(stale=request.stale))))
 
     async def UpdateCluster(self, request: UpdateClusterRequest, context: Any) -> UpdateClusterResponse:  # noqa: N802, ARG002 - gRPC's
-        """Change settings, and make new join tokens; an old token admits nobody any more."""
+        """Change settings, and make new join tokens (an old one admits nobody any more) or a new unlock key."""
         if request.HasField("spec"):
             check_spec(request.spec)
 
@@ -51,6 +56,14 @@ class ClusterRpcs(Desk):
         addresses = [peer.address for peer in peers(view)]
         return GetJoinTokensResponse(tokens=cluster_of(view).root_ca.join_tokens, manager_addresses=addresses)
 
+    async def GetUnlockKey(self, request: GetUnlockKeyRequest, context: Any) -> GetUnlockKeyResponse:  # noqa: N802, ARG002 - gRPC's
+        """The unlock key in force; empty when autolock is off."""
+        return GetUnlockKeyResponse(unlock_key=cluster_of(await self._view()).unlock_key)
+
+    async def Unlock(self, request: UnlockRequest, context: Any) -> UnlockResponse:  # noqa: N802, ARG002 - gRPC's
+        """A manager that is locked is not yet here (locking.py)."""
+        raise RefusedError("This manager is not locked.")
+
 
 def cluster_of(view: View) -> Cluster:
     """The cluster object; UnavailableError in the first moments, before it is committed."""
@@ -68,7 +81,19 @@ def _updated(cluster: Cluster, request: UpdateClusterRequest) -> Cluster:
         tokens.worker = _new_token(cluster)
     if request.rotate_manager_token:
         tokens.manager = _new_token(cluster)
+    changed.unlock_key = _unlock_key(changed, rotate=request.rotate_unlock_key)
     return changed
+
+
+def _unlock_key(cluster: Cluster, *, rotate: bool) -> str:
+    """What the cluster's settings want for an unlock key."""
+    if rotate and not cluster.spec.autolock:
+        raise RefusedError(
+            "There is no unlock key to rotate: turn autolock on with 'swarm-cli cluster update --autolock on'."
+        )
+    if not cluster.spec.autolock:
+        return ""
+    return new_unlock_key() if rotate or not cluster.unlock_key else cluster.unlock_key
 
 
 def _new_token(cluster: Cluster) -> str:

@@ -1,4 +1,4 @@
-"""What leaves the managers through the Control API: never a secret's data, a private key or a join token."""
+"""What leaves the managers through the Control API: never a secret's data, a private key or token, the unlock key."""
 
 from typing import TypeVar
 
@@ -18,4 +18,5 @@ def redacted(obj: M) -> M:
     elif isinstance(copy, Cluster):
         copy.root_ca.ClearField("key_pem")
         copy.root_ca.ClearField("join_tokens")
+        copy.ClearField("unlock_key")
     return copy  # type: ignore[return-value]  # of the object's own type

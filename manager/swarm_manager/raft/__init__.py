@@ -2,9 +2,10 @@
 
 How to use it
     identity = TlsIdentity(NodeCredentials.load(state_dir / "node"))
-    config = RaftConfig(data_dir, node_id, listen="0.0.0.0:2378", advertise="10.0.0.1:2378",
+    config = RaftConfig(node_id, listen="0.0.0.0:2378", advertise="10.0.0.1:2378",
                         cluster_id=..., members=(Member(node_id, "10.0.0.1:2378"),))
-    replica = Replica(config, machine, identity)     # CorruptData, InvalidConfig, OSError: cannot start
+    disk = open_folder(raft_dir, KeyFile(LocalDisk(key_dir)), unlock_key)
+    replica = Replica(config, machine, identity, disk=disk)   # CorruptData, InvalidConfig, OSError: cannot start
     replica.on_leadership(lambda ready, term: ...)   # on the Raft thread; before start()
     replica.start()
     result = await asyncio.wrap_future(replica.propose(payload, timeout_s=5))
@@ -13,7 +14,7 @@ How to use it
     A cluster of one names itself alone in `members`.  To join: the leader calls
     `add_member(node_id, address)`; its result is a Membership, whose members the joiner passes as
     `RaftConfig(members=tuple(membership.members.values()), joining=True)`.  It catches up, then votes, by
-    itself.  Once the data folder is not empty, `members` and `joining` are ignored.
+    itself.  Once the disk is not empty, `members` and `joining` are ignored.
 
 Outcomes of a proposal (errors.py): the result of `machine.apply` (an exception it raised *is* the result);
 NotCommitted and below: definite, nothing happened; OutcomeUnknown: retry with the same request id.
@@ -25,6 +26,7 @@ Map
     guard        the filter between network and PySyncObj   transport  who may talk, which message goes where
     elections    pre-vote         reads      read index     proposals  members  handover
     journal, segment, snapshot, disk        what is durable          arrivals   snapshots that come in
+    sealed_disk, seal, keys                 how it is encrypted, and with what
     links, tls_links, tls_link, tls_identity, poller, codec what is on the wire
 """
 

@@ -3,7 +3,6 @@
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from swarm_manager.raft.errors import InvalidConfig
 
@@ -60,12 +59,11 @@ class Membership:
 class RaftConfig:
     """How one member runs.
 
-    `members` matters only while `data_dir` is empty: a cluster of one names itself alone, a joiner names the
+    `members` matters only while the disk is empty: a cluster of one names itself alone, a joiner names the
     members it was given and sets `joining`.  Later the log knows better.  `seeds` are further addresses where
     members may be found, for when those on record have moved.  Timeouts are seconds.
     """
 
-    data_dir: Path
     node_id: str
     listen: str
     advertise: str

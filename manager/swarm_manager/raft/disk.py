@@ -48,11 +48,6 @@ class Disk(Protocol):
     def close(self) -> None: ...
 
 
-def open_disk(folder: Path) -> Disk:
-    """A manager's Raft folder, as everybody opens it; InvalidConfig when another process uses it."""
-    return LocalDisk(folder)
-
-
 class LocalDisk:
     """A folder of the real file system, held by one process at a time (flock on its `lock` file)."""
 

@@ -10,6 +10,8 @@ RaftError
   MembershipRefused        the change of members cannot be made now; the text says why
   HandoverFailed           the leadership stays where it is
   CorruptData              a file below the data folder is damaged: we refuse to start on it
+  KeysUnusable             the keys that seal the data folder are missing, damaged, or not the ones
+    WrongUnlockKey         ... because they are wrapped by another unlock key
   WireError                a peer sent bytes that are no message of ours
   InvalidConfig            a setting makes no sense
 """
@@ -57,6 +59,14 @@ class HandoverFailed(RaftError):  # noqa: N818 - as above
 
 class CorruptData(RaftError):  # noqa: N818 - as above
     """A file is damaged or missing; starting on it could lose acknowledged writes."""
+
+
+class KeysUnusable(RaftError):  # noqa: N818 - as above
+    """The data folder cannot be opened with the keys there are; the data may be sound."""
+
+
+class WrongUnlockKey(KeysUnusable):
+    """The unlock key does not open this manager's key file."""
 
 
 class WireError(RaftError):

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from swarm_manager.raft.config import Member, Membership, RaftConfig, check_member, split_address
 from swarm_manager.raft.core import RaftCore
-from swarm_manager.raft.disk import Disk, open_disk
+from swarm_manager.raft.disk import Disk
 from swarm_manager.raft.errors import InvalidConfig, NotLeader
 from swarm_manager.raft.machine import StateMachine
 from swarm_manager.raft.poller import Poller
@@ -67,10 +67,13 @@ class Replica:
         machine: StateMachine,
         identity: TlsIdentity,
         *,
-        disk: Disk | None = None,
+        disk: Disk,
         on_broken: Callable[[BaseException], None] | None = None,
     ) -> None:
-        """Read the data folder and listen.  CorruptData, InvalidConfig or OSError: it cannot start."""
+        """Read the data on `disk`, which is ours from now on, and listen.
+
+        CorruptData, KeysUnusable, InvalidConfig or OSError: it cannot start, and the disk is closed.
+        """
         if identity.node_id != config.node_id or identity.cluster_id != config.cluster_id:
             raise InvalidConfig("the certificate is not that of this node and cluster")
         self._on_broken = on_broken or _end_process
@@ -79,7 +82,6 @@ class Replica:
         self._stopping = threading.Event()
         self._waited_s = 0.0
         self._longest_tick_s = 0.0
-        disk = disk or open_disk(config.data_dir)
         try:
             self._core = RaftCore(
                 config,

@@ -214,7 +214,12 @@ class SnapshotStore:
             if transfer is None:
                 return None
             self._outgoing[node] = transfer
-        chunk, offset, is_last = transfer.next(self._chunk_bytes)
+        try:
+            chunk, offset, is_last = transfer.next(self._chunk_bytes)
+        except OSError as error:
+            self.last_error = f"the snapshot cannot be read: {error}"
+            self.drop_transfer(node)
+            return None
         if is_last:
             self.drop_transfer(node)
             self._landing.add(node)

@@ -17,6 +17,9 @@ from typing import Any
 
 from swarm_api.identity import NodeCredentials
 from swarm_manager.raft import Member, RaftConfig, RaftError, Replica, TlsIdentity
+from swarm_manager.raft.disk import LocalDisk
+from swarm_manager.raft.keys import KeyFile
+from swarm_manager.raft.sealed_disk import open_folder
 
 
 class KeyValue:
@@ -62,7 +65,6 @@ class Console:
         self.machine = KeyValue()
         settings = spec.get("settings", {})
         config = RaftConfig(
-            data_dir=Path(spec["dir"]) / "raft",
             node_id=spec["node_id"],
             listen=spec["listen"],
             advertise=spec.get("advertise", spec["listen"]),
@@ -75,7 +77,8 @@ class Console:
         identity = TlsIdentity(NodeCredentials.load(Path(spec["dir"]) / "node"))
         self.identity = identity
         self.dir = Path(spec["dir"])
-        self.replica = Replica(config, self.machine, identity)
+        disk = open_folder(self.dir / "raft", KeyFile(LocalDisk(self.dir / "keys")))
+        self.replica = Replica(config, self.machine, identity, disk=disk)
         self.leadership: list[tuple[bool, int]] = []
         self.replica.on_leadership(lambda ready, term: self.leadership.append((ready, term)))
         self.replica.start()

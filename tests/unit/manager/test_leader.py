@@ -1,6 +1,7 @@
 """The leader's loops on a store without Raft."""
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -23,7 +24,10 @@ from swarm_manager.leader.planning import Planning
 from swarm_manager.leader.reign import LoopBrokenError, Reign
 from swarm_manager.leader.telling import Telling
 from swarm_manager.ports import MemberStatus
+from swarm_manager.raft.keys import KeyFile
+from swarm_manager.seed_file import SeedFile
 
+from tests.sim.fake_disk import FakeDisk, Platter
 from tests.unit.manager.stores import MemoryStore, cluster, node
 
 
@@ -212,8 +216,8 @@ async def test_the_seed_is_committed_once_and_the_ingress_network_made(tmp_path:
     edit = Edit("init")
     edit.create(cluster())
     edit.create(node("m1", NodeRole.MANAGER))
-    seed = tmp_path / "seed"
-    seed.write_bytes(edit.change_set.SerializeToString())
+    seed = SeedFile(tmp_path / "seed", KeyFile(FakeDisk(Platter(random.Random(1)), "keys")).create())
+    seed.save(edit.change_set)
     for _ in range(2):
         loop = asyncio.ensure_future(Founding(store, seed).run(1))
         await until(lambda: store.snapshot.id_of_name(ObjectKind.NETWORK, "ingress"))

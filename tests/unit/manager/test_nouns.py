@@ -13,10 +13,12 @@ from swarm_api.control_pb2 import (
     GetInfoRequest,
     GetJoinTokensRequest,
     GetRequest,
+    GetUnlockKeyRequest,
     ListRequest,
     ListTasksRequest,
     RemoveNodeRequest,
     RemoveRequest,
+    UnlockRequest,
     UpdateClusterRequest,
     UpdateNodeRequest,
     UpdateServiceRequest,
@@ -458,6 +460,39 @@ async def test_the_clusters_keys_and_tokens_stay_inside(control: ControlRpcs) ->
     shown = (await control.GetCluster(GetClusterRequest(), None)).cluster
     assert (shown.root_ca.key_pem, shown.root_ca.join_tokens.worker) == (b"", "")
     assert (await control.GetJoinTokens(GetJoinTokensRequest(), None)).tokens.worker == "SWMTKN-worker"
+
+
+async def set_autolock(control: ControlRpcs, *, on: bool) -> str:
+    found = (await control.GetCluster(GetClusterRequest(), None)).cluster
+    found.spec.autolock = on
+    request = UpdateClusterRequest(spec=found.spec, version=found.meta.version)
+    assert not (await control.UpdateCluster(request, None)).cluster.unlock_key
+    return (await control.GetUnlockKey(GetUnlockKeyRequest(), None)).unlock_key
+
+
+async def test_autolock_makes_a_key_that_no_reading_shows(control: ControlRpcs, store: MemoryStore) -> None:
+    assert not (await control.GetUnlockKey(GetUnlockKeyRequest(), None)).unlock_key
+    key = await set_autolock(control, on=True)
+    assert key.startswith("SWMKEY-1-")
+    assert await set_autolock(control, on=True) == key, "nothing changes, so the key does not either"
+    assert store.snapshot.cluster is not None and store.snapshot.cluster.unlock_key == key
+    assert key not in str((await control.GetCluster(GetClusterRequest(), None)).cluster)
+    watch = control.Watch(WatchRequest(resume_from=1), None)
+    seen = [await anext(watch) for _ in range(2)]
+    assert seen[1].events[0].object.cluster.spec.autolock and key not in str(seen)
+    await control.UpdateCluster(UpdateClusterRequest(rotate_unlock_key=True, request_id="r"), None)
+    rotated = (await control.GetUnlockKey(GetUnlockKeyRequest(), None)).unlock_key
+    await control.UpdateCluster(UpdateClusterRequest(rotate_unlock_key=True, request_id="r"), None)
+    assert rotated == (await control.GetUnlockKey(GetUnlockKeyRequest(), None)).unlock_key != key
+    assert not await set_autolock(control, on=False)
+    assert await set_autolock(control, on=True) not in (key, rotated, "")
+
+
+async def test_without_autolock_there_is_nothing_to_rotate_or_unlock(control: ControlRpcs) -> None:
+    with pytest.raises(RefusedError, match="cluster update --autolock on"):
+        await control.UpdateCluster(UpdateClusterRequest(rotate_unlock_key=True), None)
+    with pytest.raises(RefusedError, match="not locked"):
+        await control.Unlock(UnlockRequest(unlock_key="x"), None)
 
 
 async def test_info_counts(control: ControlRpcs, store: MemoryStore) -> None:

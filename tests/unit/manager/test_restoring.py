@@ -22,7 +22,7 @@ from swarm_manager.members_file import load_members
 from swarm_manager.raft.at_rest import Held, read_held, write_founding
 from swarm_manager.raft.codec import regular_command
 from swarm_manager.raft.config import Member, Membership
-from swarm_manager.raft.disk import LocalDisk, open_disk
+from swarm_manager.raft.disk import LocalDisk
 from swarm_manager.raft.journal import Journal
 from swarm_manager.recovering import recover
 from swarm_manager.restoring import Wanted, restore
@@ -58,11 +58,8 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def held_by(settings: Settings) -> Held:
-    disk = open_disk(settings.raft_dir)
-    try:
+    with raft_folder.opened(settings) as disk:
         return read_held(disk)
-    finally:
-        disk.close()
 
 
 # Restoring
@@ -226,19 +223,17 @@ def survivor(settings: Settings) -> Settings:
     """m1 of two, whose log goes on with a committed and an unconfirmed entry."""
     identity(settings)
     state = a_state()
-    settings.raft_dir.mkdir(parents=True)
-    disk = LocalDisk(settings.raft_dir)
-    write_founding(disk, Member("m1", "10.0.0.1:2378"), codec.dump(state), index=state.index, term=OLD_TERM)
-    log = Journal(disk, Membership.of(()))
-    index = state.index
-    log.add(regular_command(change(a_service("committed"), request_id="r1").SerializeToString()), index + 1, OLD_TERM)
-    log.note_commit(index + 1)
-    assert log.sync()
-    log.add(regular_command(b"\xff no change set"), index + 2, OLD_TERM)
-    log.add(regular_command(change(a_service("unconfirmed")).SerializeToString()), index + 3, OLD_TERM)
-    assert log.sync()
-    log.close()
-    disk.close()
+    with raft_folder.opened(settings) as disk:
+        write_founding(disk, Member("m1", "10.0.0.1:2378"), codec.dump(state), index=state.index, term=OLD_TERM)
+        log = Journal(disk, Membership.of(()))
+        index, confirmed = state.index, change(a_service("committed"), request_id="r1")
+        log.add(regular_command(confirmed.SerializeToString()), index + 1, OLD_TERM)
+        log.note_commit(index + 1)
+        assert log.sync()
+        log.add(regular_command(b"\xff no change set"), index + 2, OLD_TERM)
+        log.add(regular_command(change(a_service("unconfirmed")).SerializeToString()), index + 3, OLD_TERM)
+        assert log.sync()
+        log.close()
     return settings
 
 
@@ -260,9 +255,9 @@ def test_all_it_holds_is_kept_committed_or_not(survivor: Settings) -> None:
 def test_what_there_was_is_kept_beside_it(survivor: Settings) -> None:
     recover(survivor)
     (old,) = survivor.raft_dir.parent.glob("raft.before-*")
-    disk = LocalDisk(old)
-    assert read_held(disk).term == OLD_TERM
-    disk.close()
+    survivor.raft_dir.rename(survivor.raft_dir.with_name("gone"))
+    old.rename(survivor.raft_dir)
+    assert held_by(survivor).term == OLD_TERM, "sealed with keys that are still there"
 
 
 def test_recovering_again_begins_another_era(survivor: Settings) -> None:
@@ -307,17 +302,30 @@ def test_killed_at_any_step_there_is_the_old_or_the_new(
 
 def test_killed_between_the_two_renames(survivor: Settings) -> None:
     """`raft` is out of the way and `raft.next` is not in place yet."""
-    disk = open_disk(survivor.raft_dir)
-    state = read_held(disk).state
-    disk.close()
-    raft_folder.prepare(
-        survivor,
-        lambda new: write_founding(new, Member("m1", "10.0.0.1:2378"), codec.dump(state), index=9, term=first_term(5)),
-    )
+    founder = Member("m1", "10.0.0.1:2378")
+    with raft_folder.opened(survivor) as disk:
+        state = read_held(disk).state
+        raft_folder.prepare(
+            survivor,
+            disk.ring,
+            lambda new: write_founding(new, founder, codec.dump(state), index=9, term=first_term(5)),
+        )
     raft_folder.decide(survivor)
     survivor.raft_dir.rename(survivor.raft_dir.with_name("raft.before-x"))
     raft_folder.settle(survivor)
     assert held_by(survivor).term == first_term(5)
+
+
+def test_with_autolock_it_takes_the_unlock_key(survivor: Settings) -> None:
+    unlock_key = b"k" * 32
+    with raft_folder.opened(survivor) as disk:
+        disk.ring.wrap(unlock_key, as_of=1)
+    for key, complaint in ((None, "locked: the cluster's unlock key opens them"), (b"x" * 32, "not the key")):
+        with pytest.raises(StartError, match=complaint):
+            recover(survivor, key)
+    made = recover(survivor, unlock_key)
+    with raft_folder.opened(survivor, unlock_key) as disk:
+        assert read_held(disk).term == first_term(made.era)
 
 
 def test_while_its_manager_runs_it_is_refused(survivor: Settings) -> None:

@@ -14,7 +14,10 @@ from swarm_manager.api.writes import Edit
 from swarm_manager.core.machine import Committed, Conflict
 from swarm_manager.errors import BadRequestError, NotLeaderError, TooOldError, UnavailableError
 from swarm_manager.raft.config import Member, RaftConfig
+from swarm_manager.raft.disk import LocalDisk
+from swarm_manager.raft.keys import KeyFile
 from swarm_manager.raft.replica import Replica
+from swarm_manager.raft.sealed_disk import open_folder
 from swarm_manager.raft.store import ReplicatedStore
 from swarm_manager.raft.tls_identity import TlsIdentity
 
@@ -35,7 +38,6 @@ async def started(folder: Path, *, compact_entries: int = 10_000) -> AsyncIterat
     store = ReplicatedStore()
     address = f"127.0.0.1:{free_ports(1)[0]}"
     config = RaftConfig(
-        data_dir=folder,
         node_id="m1",
         listen=address,
         advertise=address,
@@ -43,7 +45,9 @@ async def started(folder: Path, *, compact_entries: int = 10_000) -> AsyncIterat
         members=(Member("m1", address),),
         compact_entries=compact_entries,
     )
-    replica = Replica(config, store.machine, TlsIdentity(credentials()))
+    key_file = KeyFile(LocalDisk(folder / "keys"))
+    disk = open_folder(folder / "raft", key_file)
+    replica = Replica(config, store.machine, TlsIdentity(credentials()), disk=disk)
     store.attach(replica)
     replica.start()
     try:
@@ -53,6 +57,7 @@ async def started(folder: Path, *, compact_entries: int = 10_000) -> AsyncIterat
         yield store
     finally:
         await asyncio.to_thread(replica.stop)
+        key_file.close()
 
 
 def service(service_id: str, data_size: int = 0) -> Service:

@@ -9,6 +9,7 @@ from swarm_api.eras import first_index, first_term, next_era
 from swarm_manager.raft.at_rest import write_founding
 from swarm_manager.raft.codec import membership_command, regular_command
 from swarm_manager.raft.config import Member, Membership
+from swarm_manager.raft.disk import Disk
 from swarm_manager.raft.errors import CorruptData
 from swarm_manager.raft.journal import Journal
 
@@ -32,9 +33,13 @@ def leader_of(world: World, node_ids: set[str]) -> SimMember | None:
     return next((m for m in world.living() if m.node_id in node_ids and m.core is not None and m.core.is_ready), None)
 
 
+def found(disk: Disk) -> None:
+    write_founding(disk, Member("m0", ADDRESS), iter(()), index=INDEX, term=TERM)
+
+
 def founded(seed: int = 1) -> Platter:
     platter = Platter(random.Random(seed))
-    write_founding(FakeDisk(platter, "m0"), Member("m0", ADDRESS), iter(()), index=INDEX, term=TERM)
+    found(FakeDisk(platter, "m0"))
     return platter
 
 
@@ -42,7 +47,8 @@ def begin_anew(world: World) -> SimMember:
     """m0 is stopped, its data are replaced, and it starts again."""
     m0 = world.members["m0"]
     world.crash(m0, power=True)
-    m0.platter = founded()
+    m0.platter = Platter(random.Random(1))
+    found(m0.open_disk())
     world.start(m0)
     return m0
 
@@ -144,7 +150,7 @@ def test_a_full_disk_is_an_os_error() -> None:
     platter = Platter(random.Random(1))
     platter.full = True
     with pytest.raises(OSError, match="No space"):
-        write_founding(FakeDisk(platter, "m0"), Member("m0", ADDRESS), iter(()), index=INDEX, term=TERM)
+        found(FakeDisk(platter, "m0"))
     platter.full = False
     platter.cut_after = None
 

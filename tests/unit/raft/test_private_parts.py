@@ -84,7 +84,7 @@ def check_a_snapshot_is_checked_and_written_by_us() -> None:
     for number in range(20):
         write(lab, member, b"%d" % number)
     run_until(lab, lambda: "snapshot" in member.platter.files)
-    assert snapshot.parse(bytes(member.platter.files["snapshot"].content)).last[1] > 1
+    assert snapshot.parse(member.open_disk().read("snapshot")).last[1] > 1
 
 
 def check_the_poll_sleeps_until_something_is_due() -> None:
