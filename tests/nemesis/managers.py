@@ -71,6 +71,7 @@ class Manager:
             "FAKETIME_TIMESTAMP_FILE": str(self.clock_file),
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else monotonic waits, such as Python's for its lock, are late
             "NO_FAKE_STAT": "1",
         }
         variables = [f"{key}={value}" for key, value in clock.items()]
