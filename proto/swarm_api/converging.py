@@ -1,7 +1,7 @@
 """Does a service run as it should?  The answer for one moment, and waiting until it is yes.
 
 A service has converged when as many of its *current* tasks run as are wanted, no outdated task is wanted any
-more and no update is under way; a job, when all its runs are complete.  Of a canary that waits to be promoted the
+more and no update is under way; a job, when all its runs are complete.  While a canary is held back, the
 tasks outside it are as they should be, too.  The verdict is a pure function of what
 one read returned.  Waiting is level-triggered: a watch only says "look again".
 """
@@ -50,7 +50,7 @@ def judge(service: Service, progress: ServiceProgress | None, tasks: Iterable[Ta
     """How the service stands, given the manager's count and the service's tasks."""
     is_job = service.spec.WhichOneof("mode") in ("replicated_job", "global_job")
     wanted_now = [task for task in tasks if task.desired_state == TaskState.RUNNING]
-    is_held = service.update_status.state == UpdateStatus.CANARY
+    is_held = service.HasField("canary") and not service.canary.promoted
     current = [task for task in wanted_now if is_held or is_current(service, task)]
     wanted = _wanted(service, progress, current)
     if is_job:

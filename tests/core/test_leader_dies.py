@@ -6,15 +6,18 @@ every slot has seen the same tasks, in the same order, as under the leader that 
 """
 
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from swarm_api.objects_pb2 import Task
 from swarm_api.specs_pb2 import ServiceSpec
+from swarm_api.store_pb2 import Change
 from swarm_api.types_pb2 import NodeAvailability, Share, TaskState, UpdateConfig
 from swarm_manager.api.update_commands import promoted, rolled_back
 from swarm_manager.core import planner
+from swarm_manager.core.machine import Outcome
 from swarm_manager.core.scratch import copy_of
 from swarm_manager.time_zones import zone_of
 
@@ -32,9 +35,16 @@ class MortalCluster(SimulatedCluster):
     """Leaders commit their plans change by change; after some of them they die, and another one leads."""
 
     def __init__(self, *node_ids: str) -> None:
-        super().__init__(*node_ids)
         self.deadly: Container[int] = ()
         self.made = 0
+        self.least: dict[str, int] = {}  # of watched services, how many tasks ran at the worst moment
+        super().__init__(*node_ids)
+
+    def propose(self, changes: list[Change], request_id: str = "") -> Outcome:
+        outcome = super().propose(changes, request_id)
+        for name in self.least:
+            self.least[name] = min(self.least[name], len(self.running(name)))
+        return outcome
 
     def plan(self) -> bool:
         made = planner.plan(self.snapshot, self.now, planner.ALL, self._ids, zone_of)
@@ -48,7 +58,15 @@ class MortalCluster(SimulatedCluster):
         return bool(made.changes)
 
 
-Story = Callable[[SimulatedCluster], None]
+Story = Callable[[MortalCluster], None]
+
+
+@contextmanager
+def never_less(cluster: MortalCluster, name: str, count: int) -> Iterator[None]:
+    """As many tasks of a service run at any moment, whoever leads."""
+    cluster.least[name] = count
+    yield
+    assert cluster.least.pop(name) == count
 
 
 def spec(order: int = UpdateConfig.STOP_FIRST, replicas: int = 3) -> ServiceSpec:
@@ -59,33 +77,34 @@ def spec(order: int = UpdateConfig.STOP_FIRST, replicas: int = 3) -> ServiceSpec
     return made
 
 
-def begin(cluster: SimulatedCluster, **options: int) -> None:
+def begin(cluster: MortalCluster, **options: int) -> None:
     cluster.create(spec(**options))
     cluster.run(5)
 
 
-def an_update(cluster: SimulatedCluster) -> None:
+def an_update(cluster: MortalCluster) -> None:
     cluster.update("web", image="app:2")
     cluster.run(60)
 
 
-def a_failing_update(cluster: SimulatedCluster) -> None:
+def a_failing_update(cluster: MortalCluster) -> None:
     for worker in cluster.workers.values():
         worker.broken_images["app:2"] = TaskState.FAILED
     wanted = copy_of(cluster.service("web").spec)
     wanted.task.container.image = "app:2"
     wanted.update.parallelism, wanted.update.failure_action = 1, UpdateConfig.ROLLBACK
-    cluster.respecify("web", wanted)
-    cluster.run(60)
+    with never_less(cluster, "web", 2):
+        cluster.respecify("web", wanted)
+        cluster.run(60)
 
 
-def a_rollback(cluster: SimulatedCluster) -> None:
+def a_rollback(cluster: MortalCluster) -> None:
     an_update(cluster)
     cluster.put(rolled_back(cluster.service("web"), 0, cluster.now))
     cluster.run(60)
 
 
-def a_canary(cluster: SimulatedCluster) -> None:
+def a_canary(cluster: MortalCluster) -> None:
     wanted = copy_of(cluster.service("web").spec)
     wanted.task.container.image = "app:2"
     cluster.respecify("web", wanted, Share(tasks=1))
@@ -94,13 +113,14 @@ def a_canary(cluster: SimulatedCluster) -> None:
     cluster.run(60)
 
 
-def a_drain(cluster: SimulatedCluster) -> None:
-    cluster.set_availability("n1", NodeAvailability.DRAIN)
-    cluster.run(60)
+def a_drain(cluster: MortalCluster) -> None:
+    with never_less(cluster, "web", 3):
+        cluster.set_availability("n1", NodeAvailability.DRAIN)
+        cluster.run(60)
     assert "n1" not in cluster.nodes_of("web")
 
 
-def a_rebalance(cluster: SimulatedCluster) -> None:
+def a_rebalance(cluster: MortalCluster) -> None:
     a_drain(cluster)
     cluster.set_availability("n1", NodeAvailability.ACTIVE)
     asked = copy_of(cluster.service("web"))
@@ -110,14 +130,14 @@ def a_rebalance(cluster: SimulatedCluster) -> None:
     assert sorted(Counter(cluster.nodes_of("web")).values()) == [1, 1, 1]
 
 
-def a_lost_node(cluster: SimulatedCluster) -> None:
+def a_lost_node(cluster: MortalCluster) -> None:
     cluster.lose("n2")
     cluster.run(30)
     cluster.connect("n2")
     cluster.run(30)
 
 
-def a_job(cluster: SimulatedCluster) -> None:
+def a_job(cluster: MortalCluster) -> None:
     job = service_spec("batch", networks=("net-back",))
     job.replicated_job.total_completions, job.replicated_job.max_concurrent = 4, 2
     cluster.create(job)
@@ -129,7 +149,23 @@ def a_job(cluster: SimulatedCluster) -> None:
     assert [task.status.state for task in cluster.wanted("batch")] == [TaskState.COMPLETE] * 4
 
 
-STORIES = [an_update, a_failing_update, a_rollback, a_canary, a_drain, a_rebalance, a_lost_node, a_job]
+def a_global_update(cluster: MortalCluster) -> None:
+    agent = service_spec("agent", networks=("net-back",))
+    getattr(agent, "global").SetInParent()
+    agent.update.parallelism = 1
+    cluster.create(agent)
+    cluster.run(5)
+    with never_less(cluster, "agent", 2):
+        cluster.update("agent", image="app:2")
+        cluster.run(60)
+    cluster.set_availability("n1", NodeAvailability.DRAIN)
+    cluster.run(5)
+    cluster.set_availability("n1", NodeAvailability.ACTIVE)
+    cluster.run(60)
+    assert cluster.nodes_of("agent") == ["n1", "n2", "n3"]
+
+
+STORIES = [an_update, a_failing_update, a_rollback, a_canary, a_drain, a_rebalance, a_lost_node, a_job, a_global_update]
 ORDERS = [UpdateConfig.STOP_FIRST, UpdateConfig.START_FIRST]
 
 
@@ -144,14 +180,16 @@ def play(story: Story, order: int, deadly: Container[int]) -> tuple[Counter[tupl
     return Counter(slots(cluster)), cluster.made
 
 
-def slots(cluster: SimulatedCluster) -> list[tuple[str, ...]]:
+def slots(cluster: MortalCluster) -> list[tuple[str, ...]]:
     """For each slot the tasks of it that were ever started, oldest first: image, how it stands, what is wanted."""
-    seen: dict[tuple[str, int], list[str]] = {}
-    for name in ("web", "batch"):
+    seen: dict[tuple[str, object], list[str]] = {}
+    for name in ("web", "batch", "agent"):
         for task in filter(was_started, cluster.tasks(name)):
             stands = TaskState.Name(task.status.state)
             wanted = TaskState.Name(task.desired_state)
-            seen.setdefault((name, task.slot), []).append(f"{task.spec.container.image} {stands} {wanted}")
+            seen.setdefault((name, task.slot or task.node_id), []).append(
+                f"{task.spec.container.image} {stands} {wanted}"
+            )
     return [(name, *tasks) for (name, _), tasks in seen.items()]
 
 

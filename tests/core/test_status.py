@@ -54,6 +54,18 @@ def test_every_state_keeps_the_time_it_was_first_seen() -> None:
     ]
 
 
+def test_a_task_that_waits_for_an_engine_that_hangs_says_so() -> None:
+    cluster = SimulatedCluster("n1", "n2")
+    cluster.create(service_spec("web", replicas=2))
+    cluster.run()
+    cluster.workers["n1"].hangs = True
+    cluster.update("web", image="app:2")
+    cluster.run(30)
+    at = progress(cluster.snapshot, "s-web")
+    assert at.running == 1
+    assert at.waiting_for == "task 1 is assigned: the task before it is still being stopped on n1"
+
+
 def test_what_a_worker_is_told_does_not_change_with_what_it_reports() -> None:
     cluster, task_id = assigned()
     before = cluster.workers["n1"].told[f"task/{task_id}"]

@@ -69,6 +69,9 @@ def test_a_job_runs_so_often_and_then_is_over(swarm: Swarm) -> None:
     failed = swarm.cli("service", "create", *flags, "busybox:local", "sh", "-c", "exit 3", check=False)
     assert failed.returncode == 1
     assert "The job doomed failed: 0 of 1 runs completed" in failed.stderr
+    task = swarm.ask("task", "inspect", swarm.cli("service", "ps", "-q", "doomed").stdout.split()[0])
+    assert task["status"]["container"]["exit_code"] == 3
+    assert [one["state"] for one in task["status"]["states"]][-1] == "FAILED"
 
 
 def test_a_job_with_a_schedule_runs_when_its_time_comes(swarm: Swarm) -> None:

@@ -7,10 +7,12 @@ library: the product's own Docker adapter is under test and must not judge itsel
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -81,6 +83,18 @@ class Engine:
         if ref is not None:
             ref.kill()
             wait_until(lambda: not ref.alive(), f"{self._host.name}: the death of dockerd", timeout_s=10)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """dockerd hangs meanwhile: its sockets take calls, and no answer comes. Containers run on."""
+        ref = ProcessRef.of(self.pid() or 0)
+        if ref is None:
+            raise HostUnavailable(f"the engine of {self._host.name} does not run: start it with engine-start")
+        ref.kill(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            ref.kill(signal.SIGCONT)
 
     def answers(self) -> bool:
         try:

@@ -163,13 +163,22 @@ def _waiting_for(view: View, wanted: list[Task]) -> str:
         return ""
     if task.status.state == RUNNING and (node := view.nodes.get(task.node_id)) is not None:
         return f"task {task.slot or task.node_id} waits for its node {_name(node)}, which is down"
-    why = task.status.err or _last_error(view, task) or task.status.message
+    why = task.status.err or _last_error(view, task) or _holding_up(view, task) or task.status.message
     said = f"task {task.slot or task.node_id} is {state_name(task.status.state)}"
     return f"{said}: {why}" if why else said
 
 
 def _name(node: Node) -> str:
     return node.spec.annotations.name or node.description.hostname or node.id
+
+
+def _holding_up(view: View, task: Task) -> str:
+    """That the task before it in its slot is still being stopped, on a node whose engine may have stopped answering."""
+    before = view.tasks.get(task.replaces)
+    if task.desired_state >= RUNNING or before is None or before.desired_state <= RUNNING or not is_live(before):
+        return ""
+    node = view.nodes.get(before.node_id)
+    return "" if node is None else f"the task before it is still being stopped on {_name(node)}"
 
 
 def _last_error(view: View, task: Task) -> str:

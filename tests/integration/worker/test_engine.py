@@ -58,7 +58,7 @@ class Worker:
     def __init__(self, host: Host, folder: Path, node_id: str) -> None:
         api = DockerApi(f"unix://{host.engine.socket}")
         self.bridges = DockerBridges(api)
-        runtime = DockerRuntime(api, self.bridges, node_id)
+        runtime = DockerRuntime(api, self.bridges, node_id, patience_s=2)
         # A tmpfs that the host sees, too: one mounted now it would not see, its mounts being its own.
         self.run_dir = Path("/dev/shm") / node_id
         files = TaskFiles(self.run_dir)
@@ -237,6 +237,22 @@ async def test_an_engine_crash_costs_no_task_and_is_told(worker: Worker, host: H
     await worker.reaches(late, TaskState.RUNNING)
     assert worker.status(web).container.container_id == before.container.container_id
     assert worker.agent.description.engine_error == ""
+
+
+async def test_an_engine_that_hangs_is_told_and_goes_on_where_it_was(worker: Worker, host: Host) -> None:
+    web = task()
+    worker.told(web)
+    before = await worker.reaches(web, TaskState.RUNNING)
+    late = task()
+    with host.engine.frozen():
+        worker.told(web, late)
+        await until(lambda: worker.agent.description.engine_error, 30)
+        assert "did not answer in time" in worker.agent.description.engine_error
+        assert worker.status(web).state == TaskState.RUNNING
+    await worker.reaches(late, TaskState.RUNNING)
+    await until(lambda: not worker.agent.description.engine_error, 30)
+    assert worker.status(web).container.container_id == before.container.container_id
+    assert len(docker(host, "ps", "-q", "--filter", f"label=swarm.task.id={late.id}").split()) == 1
 
 
 def test_one_container_a_task_also_when_the_first_answer_was_lost(runtime: DockerRuntime, host: Host) -> None:

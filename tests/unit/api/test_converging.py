@@ -97,5 +97,11 @@ def test_a_task_stays_current_when_only_what_surrounds_it_changed() -> None:
 
 def test_a_canary_that_waits_has_converged() -> None:
     held = service(update=UpdateStatus.CANARY)
+    held.canary.share.tasks = 1
     assert judge(held, None, [task(RUNNING), task(RUNNING, OLD)]).done
     assert not judge(held, None, [task(RUNNING), task(FAILED, OLD)]).done
+    held.update_status.state = UpdateStatus.UPDATING
+    begun = judge(held, None, [task(STARTING), task(RUNNING, OLD)])
+    assert (begun.running, begun.wanted, begun.done) == (1, 2, False)
+    held.canary.promoted, held.update_status.state = True, UpdateStatus.COMPLETED
+    assert not judge(held, None, [task(RUNNING), task(RUNNING, OLD)]).done

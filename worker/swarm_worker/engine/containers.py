@@ -14,22 +14,24 @@ from swarm_worker.engine import read, spec
 from swarm_worker.engine.api import LONG_S, QUICK_S, SILENCE_S, DockerApi
 from swarm_worker.engine.machine import describe
 from swarm_worker.engine.networks import DockerBridges
-from swarm_worker.engine.watch import EngineWatch
+from swarm_worker.engine.watch import PATIENCE_S, EngineWatch
 from swarm_worker.runtime import CreateOrder, NotThereError, RefusedError, RuntimeEvent
 
 
 class DockerRuntime:
     """The containers of one node on one Docker engine. Its methods block and may be called from any thread."""
 
-    def __init__(self, api: DockerApi, bridges: DockerBridges, node_id: str) -> None:
+    def __init__(self, api: DockerApi, bridges: DockerBridges, node_id: str, patience_s: int = PATIENCE_S) -> None:
+        """`patience_s`: see `EngineWatch`."""
         self._api = api
+        self._patience_s = patience_s
         self._bridges = bridges
         self._node_id = node_id
         self._watch: EngineWatch | None = None
 
     def watch(self, listener: Callable[[RuntimeEvent], None]) -> None:
         """See `Runtime.watch`."""
-        self._watch = EngineWatch(self._api, self._node_id, listener)
+        self._watch = EngineWatch(self._api, self._node_id, listener, self._patience_s)
         self._watch.start()
 
     def resync(self) -> None:
@@ -44,7 +46,7 @@ class DockerRuntime:
 
     def describe(self) -> NodeDescription:
         """See `Runtime.describe`."""
-        return describe(self._api)
+        return describe(self._api, self._patience_s)
 
     def create(self, order: CreateOrder) -> Container:
         """See `Runtime.create`."""

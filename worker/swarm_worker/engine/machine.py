@@ -15,11 +15,11 @@ from swarm_worker.runtime import EngineError
 NANO = 1_000_000_000
 
 
-def describe(api: DockerApi) -> NodeDescription:
+def describe(api: DockerApi, patience_s: int = QUICK_S) -> NodeDescription:
     """Host name, processors, memory, engine; `engine_error` when there is no engine to speak of."""
     description = _from_kernel()
     try:
-        with api.call(QUICK_S) as client:
+        with api.call(patience_s) as client:
             info: dict[str, Any] = client.info()
     except EngineError as problem:
         description.engine_error = str(problem)

@@ -3,6 +3,8 @@
 Each time the stream opens, the containers are listed *after* the subscription, so that nothing falls between the two.
 What happened in between is told twice, which the core takes in its stride. When the stream breaks, the engine is told
 down, and the next attempts follow each other quickly at first: an engine that restarts is away for a third of a second.
+
+An engine that hangs keeps its stream open and says nothing, so a second thread asks it for a sign of life now and then.
 """
 
 import contextlib
@@ -29,6 +31,8 @@ from swarm_worker.runtime import EngineError, NotThereError, RuntimeEvent
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
+PING_EVERY_S = 5.0
+PATIENCE_S = 10
 
 log = structlog.get_logger(__name__)
 
@@ -36,19 +40,25 @@ log = structlog.get_logger(__name__)
 class EngineWatch:
     """Tells a listener what the engine and this node's containers do."""
 
-    def __init__(self, api: DockerApi, node_id: str, listener: Callable[[RuntimeEvent], None]) -> None:
+    def __init__(
+        self, api: DockerApi, node_id: str, listener: Callable[[RuntimeEvent], None], patience_s: int = PATIENCE_S
+    ) -> None:
+        """`patience_s`: an engine that gives no sign of life for so long is taken to be down."""
         self._api = api
         self._tell = listener
+        self._patience_s = patience_s
         self._label = f"{naming.NODE_ID_LABEL}={node_id}"
         self._closing = threading.Event()
         self._listing = threading.Lock()  # one list at a time: ListingBegan and EngineUp come in pairs
         self._stream: Any = None
         self._pause_s = FIRST_PAUSE_S
         self._thread = threading.Thread(target=self._run, name="engine-watch", daemon=True)
+        self._pinger = threading.Thread(target=self._ping_now_and_then, name="engine-ping", daemon=True)
 
     def start(self) -> None:
         """Begin. The first word is EngineUp or EngineDown."""
         self._thread.start()
+        self._pinger.start()
 
     def close(self) -> None:
         """Stop; the thread ends soon after."""
@@ -74,16 +84,24 @@ class EngineWatch:
             first = self._pause_s == FIRST_PAUSE_S
             if self._closing.wait(self._pause_s):
                 return
-            if not (first and self._answers()):
-                self._tell(EngineDown(reason))
+            if why := self._problem() if first else reason:
+                self._tell(EngineDown(why))
             self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
 
-    def _answers(self) -> bool:
+    def _ping_now_and_then(self) -> None:
+        while not self._closing.wait(min(PING_EVERY_S, self._patience_s)):
+            if self._stream is not None and (why := self._problem()):
+                self._tell(EngineDown(why))
+                self._cut()  # so that the watch itself finds out when the engine is back
+
+    def _problem(self) -> str:
+        """Why the engine gives no sign of life; empty: it does."""
         try:
-            with self._api.call(QUICK_S) as client:
-                return bool(client.ping())
-        except EngineError:
-            return False
+            with self._api.call(self._patience_s) as client:
+                client.ping()
+        except EngineError as problem:
+            return str(problem)
+        return ""
 
     def _follow(self) -> Iterator[dict[str, Any]]:
         self._api.negotiate()

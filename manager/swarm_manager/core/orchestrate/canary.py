@@ -59,7 +59,7 @@ def follow_change(before: Service, changed: Service, asked: Share | None, at: Ti
         _follow_replicas(before, changed)
         return
     share = asked or (before.canary.share if is_held_back(before) else None) or _setting(changed.spec)
-    if share is None:
+    if share is None or (not before.HasField("canary") and _is_all(share, changed.spec)):
         changed.ClearField("canary")
         return
     if not before.HasField("canary"):
@@ -71,6 +71,11 @@ def follow_change(before: Service, changed: Service, asked: Share | None, at: Ti
     changed.update_status.CopyFrom(
         UpdateStatus(state=UpdateStatus.UPDATING, started_at=at, message="update in progress, for the canary only")
     )
+
+
+def _is_all(share: Share, spec: ServiceSpec) -> bool:
+    replicas = int(spec.replicated.replicas)
+    return spec.HasField("replicated") and size_of(share, replicas) == replicas
 
 
 def _setting(spec: ServiceSpec) -> Share | None:

@@ -5,20 +5,25 @@ from swarm_api.types_pb2 import (
 )
 
 from swarm_manager.core.orchestrate.enforce import NodeRules
+from swarm_manager.core.orchestrate.healing import take_up
 from swarm_manager.core.orchestrate.slots import Desk
 
 
 def cover_nodes(desk: Desk, rules: NodeRules) -> None:
     """Makes a task on each node that takes tasks, meets the constraints and has none.
 
-    A slot whose task ended and is not to be replaced is not empty: it has a wanted task.
+    A slot whose task ended and is not to be replaced is not empty: it has a wanted task. One that was given up, because
+    its node was drained or by a leader that died before it made the new task, is taken up where it was.
     """
     for node_id in sorted(desk.scratch.facts):
         facts = desk.scratch.facts[node_id]
         if facts.refusal or not rules.admit(facts.node):
             continue
-        if not desk.slot((0, node_id)).wanted():
-            desk.create(desk.slot((0, node_id)))
+        slot = desk.slot((0, node_id))
+        if slot.tasks and not slot.wanted():
+            take_up(desk, slot)
+        elif not slot.tasks:
+            desk.create(slot)
 
 
 def forget_removed_nodes(desk: Desk) -> None:

@@ -91,8 +91,10 @@ class Desk:
 
     def is_of_other_kind(self, slot: Slot) -> Test:
         """Whether a task of the slot is not what its newest one is, to one side of a canary or the other."""
+        if self.stable is None:
+            return self.is_outdated
         newest = slot.newest()
-        is_stable = self.stable is not None and newest is not None and self.is_outdated(newest)
+        is_stable = newest is not None and self.is_outdated(newest)
         return self.is_unstable if is_stable else self.is_outdated
 
     def slot(self, key: SlotKey) -> Slot:

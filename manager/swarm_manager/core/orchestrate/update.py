@@ -34,6 +34,7 @@ from swarm_api.types_pb2 import (
 from swarm_manager.core.draft import is_live
 from swarm_manager.core.orchestrate.canary import size_of
 from swarm_manager.core.orchestrate.healing import replace
+from swarm_manager.core.orchestrate.outdated import is_replacing
 from swarm_manager.core.orchestrate.restart import earliest_start_ns
 from swarm_manager.core.orchestrate.room import waits_for_node, would_fit_without
 from swarm_manager.core.orchestrate.slots import Desk, Slot, SlotKey, created_ns
@@ -260,12 +261,16 @@ class Update:
         fresh = [_began_ns(task) for task in updated if created_ns(task) >= started_ns]
         if fresh and self._desk.must_wait(max(fresh) + self._monitor_ns()):
             return
-        if len(updated) < len(self._slots):
+        if self._is_canary():
             self._hold(len(updated))
         elif self._status.state == UpdateStatus.ROLLBACK_STARTED:
             self._set_status(UpdateStatus.ROLLBACK_COMPLETED, "rollback completed")
         else:
             self._set_status(UpdateStatus.COMPLETED, "update completed")
+
+    def _is_canary(self) -> bool:
+        """Whether the change is held back from tasks, or would be if there were more of them."""
+        return self._desk.stable is not None and is_replacing(self._desk.stable.spec, self._desk.service.spec)
 
     def _hold(self, count: int) -> None:
         version = self._desk.service.spec_version.index
