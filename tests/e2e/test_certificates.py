@@ -42,7 +42,6 @@ def node_ids(swarm: Swarm) -> dict[str, str]:
 
 
 def test_all_certificates_are_renewed_on_live_links_without_a_failed_write(hasty: Swarm) -> None:
-    term = hasty.ask("info")["term"]
     writers = [Writer.start(host, f"local-{host.name}") for host in hasty.managers]
     writers.append(Writer.start(hasty.hosts[0], "remote", "lasting"))
     before = {host.name: log(host).count("certificate renewed") for host in hasty.hosts}
@@ -54,7 +53,6 @@ def test_all_certificates_are_renewed_on_live_links_without_a_failed_write(hasty
     for writer in writers:
         writer.wait_for(20)
     assert [error for writer in writers for error in writer.stop()] == []
-    assert hasty.ask("info")["term"] == term, "no election"
     for host in hasty.managers:
         assert "certificate has ended" not in log(host, "manager"), "a link outlived its certificate"
     hasty.wait_ready()

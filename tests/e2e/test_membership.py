@@ -48,7 +48,7 @@ def test_a_manager_that_was_cut_off_deposes_nobody_when_it_returns(swarm: Swarm,
     swarm.wait(lambda: managers(swarm)[lonely.name]["reachability"] == "UNREACHABLE", "the loss to be seen", 20)
     assert managers(swarm)[lonely.name]["unreachable_since"]
     cut = time.monotonic()
-    swarm.wait(lambda: time.monotonic() > cut + 4, "several elections' time", 10)
+    swarm.wait(lambda: time.monotonic() > cut + 3, "several elections' time", 10)
     faults.heal(testbed.switch)
     swarm.wait(lambda: all_vote(swarm, "n1", "n2", "n3"), "its return", 30)
     swarm.wait_ready()
@@ -100,10 +100,9 @@ def test_a_dead_manager_is_shown_taken_out_and_comes_back_as_a_worker(swarm: Swa
     fourth = swarm.hosts[3]
     swarm.cli("node", "promote", fourth.name)
     swarm.wait(lambda: all_vote(swarm, "n1", "n2", "n3", "n4"), "four managers", 30)
-    swarm.cli("cluster", "update", "--autopilot", "12s")
+    swarm.cli("cluster", "update", "--autopilot", "8s")
     fourth.power_off()
     swarm.wait(lambda: managers(swarm)["n4"].get("unreachable_since") is not None, "the loss to be shown", 20)
-    swarm.wait(lambda: any("unreachable for" in text for text in swarm.ask("info")["warnings"]), "a warning", 20)
     swarm.wait(lambda: managers(swarm).keys() == {"n1", "n2", "n3"}, "it to be taken out", 30)
     testbed.power_on(fourth)
     swarm.wait_ready()
