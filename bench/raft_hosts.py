@@ -16,6 +16,9 @@ from typing import Any
 
 from swarm_api.identity import ROLE_MANAGER, NodeCredentials, new_key_and_csr, utc_now
 from swarm_manager import pki
+from swarm_manager.raft import Member
+from swarm_manager.raft.at_rest import write_founding
+from swarm_manager.raft.disk import LocalDisk
 
 from bench.side import BenchError
 from tests.testbed import requirements
@@ -29,6 +32,7 @@ CLUSTER_ID = "bench"
 PORT = 2378
 FOLDER = "bench"  # below /var/lib/raftswarm
 SETTLE_S = 60.0
+FOUNDED_AT = 1000  # the log index that a planted state is at
 _PROGRAM = "bench.raft_member"
 KEPT_ITEMS = 1000  # of the machine `keys`: a state of about a megabyte
 
@@ -89,9 +93,32 @@ class RaftHosts:
 
     def form(self, machine: str, **settings: object) -> None:
         """Members with this machine (`keys` or `store`) and these settings of RaftConfig; waits for a leader."""
+        self._prepare(machine, settings)
+        for host in self.hosts:
+            self.start(host)
+        self.leader()
+
+    def found(self, state: Iterator[bytes], **settings: object) -> None:
+        """One member alone whose machine `store` has this state (as `core.codec.dump` writes it)."""
+        self._prepare("store", settings)
+        first = self.hosts[0]
+        disk = LocalDisk(_folder(first) / "raft")
+        write_founding(disk, Member(_id(first), _address(first)), state, index=FOUNDED_AT, term=1)
+        disk.close()
+        self.start(first)
+        self.leader()
+
+    def join(self, host: Host) -> None:
+        """Start a further member on an empty disk, once the leader has taken it in."""
+        members = self.on(self.leader()).ask("add", node_id=_id(host), address=_address(host))
+        self._specs[host.name] |= {"members": members, "joining": True}
+        self.start(host)
+
+    def _prepare(self, machine: str, settings: dict[str, object]) -> None:
+        """Empty disks, but for certificates."""
         self.stop()
         ca = pki.create_ca(CLUSTER_ID, utc_now())
-        members = [[_id(host), f"{host.address}:{PORT}"] for host in self.hosts]
+        members = [[_id(host), _address(host)] for host in self.hosts]
         for host in self.hosts:
             shutil.rmtree(_folder(host), ignore_errors=True)
             key, csr = new_key_and_csr()
@@ -102,16 +129,14 @@ class RaftHosts:
             self._specs[host.name] = {
                 "dir": f"/var/lib/raftswarm/{FOLDER}",
                 "node_id": _id(host),
-                "address": f"{host.address}:{PORT}",
+                "address": _address(host),
                 "cluster_id": CLUSTER_ID,
                 "members": members,
+                "joining": False,
                 "machine": machine,
                 "kept": KEPT_ITEMS,
                 "settings": settings,
             }
-        for host in self.hosts:
-            self.start(host)
-        self.leader()
 
     def start(self, host: Host, **settings: object) -> Process:
         """Start a member, with other settings if given; returns once it has read its disk."""
@@ -178,10 +203,6 @@ class RaftHosts:
             process.child.stdin.close()
             _close(process)
 
-    def wipe(self, host: Host) -> None:
-        """Take everything but the certificate from a stopped member's disk."""
-        shutil.rmtree(_folder(host) / "raft")
-
 
 def _close(process: Process) -> None:
     process.child.wait(30)
@@ -193,6 +214,10 @@ def _close(process: Process) -> None:
 
 def _id(host: Host) -> str:
     return f"member-{host.name}"
+
+
+def _address(host: Host) -> str:
+    return f"{host.address}:{PORT}"
 
 
 def _folder(host: Host) -> Path:

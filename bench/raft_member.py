@@ -119,6 +119,7 @@ class Console:
             advertise=spec["address"],
             cluster_id=spec["cluster_id"],
             members=tuple(Member(*member) for member in spec["members"]),
+            joining=spec["joining"],
             **spec["settings"],
         )
         self._payloads = raft_state.updates if spec["machine"] == "store" else _payloads
@@ -157,22 +158,19 @@ class Console:
         took_s = load.run(duration_s)
         return summary(load.latencies_s, load.failed, took_s)
 
-    def do_fill_entries(self, count: int, size_bytes: int) -> object:
+    def do_fill(self, count: int, size_bytes: int) -> object:
         """Propose so many payloads as fast as it goes; whether all were committed."""
-        return self._propose_all(bytes(size_bytes) for _ in range(count))
-
-    def do_fill_state(self, size_bytes: int) -> object:
-        """Propose real objects of this size together (machine `store`)."""
-        return self._propose_all(raft_state.change_sets(size_bytes))
-
-    def _propose_all(self, payloads: Iterator[bytes]) -> bool:
-        """Whether all were committed."""
         under_way: deque[Future[object]] = deque()
-        for payload in payloads:
-            under_way.append(self.replica.propose(payload, timeout_s=TIMEOUT_S))
+        for _ in range(count):
+            under_way.append(self.replica.propose(bytes(size_bytes), timeout_s=TIMEOUT_S))
             if len(under_way) == BURST and under_way.popleft().exception() is not None:
                 return False
         return all(future.exception() is None for future in under_way)
+
+    def do_add(self, node_id: str, address: str) -> object:
+        """Take a member in; the members it is to start with."""
+        after = self.replica.add_member(node_id, address).result(TIMEOUT_S * 3)
+        return [[member.node_id, member.address, member.voter] for member in after.members.values()]
 
     def do_await_commit(self, timeout_s: float) -> object:
         """Propose until one is committed here; when that was (monotonic clock of this machine), or None."""

@@ -8,27 +8,25 @@ from collections.abc import Iterator
 from swarm_api.objects_pb2 import CONFIG, NODE, SERVICE, TASK, Config, Node, ObjectKind, Service, Task
 from swarm_api.store_pb2 import Change, ChangeSet
 from swarm_api.types_pb2 import NodeState, TaskState
+from swarm_manager.core import codec
+from swarm_manager.core.draft import Draft
 from swarm_manager.core.kinds import KINDS, Stored, wrap
+from swarm_manager.core.snapshot import Snapshot
 
 NODES = 500
 TASKS_PER_SERVICE = 100
-CHANGE_SET_BYTES = 64 << 10
 CONFIGS = 200
 
 
-def change_sets(size_bytes: int) -> Iterator[bytes]:
-    """Entries that together hold about so many bytes of objects, each of at most about CHANGE_SET_BYTES."""
-    made, entry_bytes, entry = 0, 0, ChangeSet()
+def written(size_bytes: int) -> Iterator[bytes]:
+    """A state of about this size, as a snapshot's body."""
+    draft, made = Draft(Snapshot()), 0
     for kind, obj in _objects():
-        object_bytes = obj.ByteSize()
-        entry.changes.append(Change(kind=kind, id=obj.id, object=wrap(KINDS[kind], obj)))
-        entry_bytes += object_bytes
-        made += object_bytes
-        if entry_bytes >= CHANGE_SET_BYTES or made >= size_bytes:
-            yield entry.SerializeToString()
-            entry_bytes, entry = 0, ChangeSet()
+        draft.put(kind, obj)
+        made += obj.ByteSize()
         if made >= size_bytes:
-            return
+            return codec.dump(draft.snapshot(1))
+    raise AssertionError("there is no end of objects")
 
 
 def updates(size_bytes: int) -> Iterator[bytes]:

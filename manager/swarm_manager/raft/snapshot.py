@@ -26,6 +26,7 @@ from swarm_manager.raft.errors import CorruptData, WireError
 
 FILE_NAME = "snapshot"
 _MAGIC = b"RSWS0001"
+_PART_BYTES = 1 << 20
 _LENGTH = struct.Struct("<I")
 _CRC = struct.Struct("<I")
 _ENTRY = struct.Struct("<IQQ")
@@ -158,7 +159,8 @@ class SnapshotStore:
 
         In the background, while `saving` is set: no snapshot of our own may be begun then.
         """
-        self._disk.replace(FILE_NAME, [data])
+        parts = (data[place : place + _PART_BYTES] for place in range(0, len(data), _PART_BYTES))
+        self._disk.replace(FILE_NAME, parts)
 
     # --------------------------------------------------------------------------------- taking one
 
