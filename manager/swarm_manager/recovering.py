@@ -60,8 +60,8 @@ def _recover(settings: Settings, node: NodeFile, unlock_key: bytes | None) -> Re
         raft_folder.prepare(settings, disk.ring, lambda new: _write(new, held, plan, node))
         raft_folder.decide(settings)
         raft_folder.settle(settings)
-    former = tuple(n.spec.annotations.name or n.description.hostname or n.id for n in _former(held, founder))
-    return Recovered(node.node_id, node.cluster_id, plan.restoration.era, held.unconfirmed, former)
+    former = sorted(_name(node) for node in former_managers(held.state, founder.id))
+    return Recovered(node.node_id, node.cluster_id, plan.restoration.era, held.unconfirmed, tuple(former))
 
 
 def _founder(held: Held, node: NodeFile) -> Node:
@@ -88,5 +88,5 @@ def _write(disk: Disk, held: Held, plan: Refounding, node: NodeFile) -> None:
     write_founding(disk, member, state, index=plan.index, term=first_term(plan.restoration.era))
 
 
-def _former(held: Held, founder: Node) -> list[Node]:
-    return former_managers(held.state, founder.id)
+def _name(node: Node) -> str:
+    return node.spec.annotations.name or node.description.hostname or node.id

@@ -22,8 +22,9 @@ REPLICAS = 6
 def swarm(hosts: list[Host]) -> Swarm:
     cluster = Swarm(hosts[:4])
     cluster.form()
-    words = ("--replicas", str(REPLICAS), "--stop-grace-period", "1s", IMAGE, "sleep", "100000")
-    cluster.cli("service", "create", "--name", "web", *words)
+    cluster.cli("secret", "create", "pass", "/etc/hostname")
+    options = ("--replicas", str(REPLICAS), "--stop-grace-period", "1s", "--secret", "pass", "-p", "8080:80")
+    cluster.cli("service", "create", "--name", "web", *options, IMAGE, "httpd", "-f", "-p", "80", "-h", "/run/secrets")
     return cluster
 
 
@@ -43,6 +44,11 @@ def runs_once(swarm: Swarm, hosts: list[Host]) -> bool:
     running = sorted(task for host in hosts for task in containers(host))
     done = all(t["status"]["state"] == "RUNNING" for t in tasks)
     return len(tasks) == REPLICAS and done and running == sorted(t["id"] for t in tasks)
+
+
+def answers(host: Host) -> bool:
+    """Whether the service answers on this host: with its secret, over the published port."""
+    return host.run(["curl", "-sS", "-m", "5", "http://127.0.0.1:8080/pass"], check=False).stdout == "n1\n"
 
 
 def roles(swarm: Swarm) -> dict[str, str]:
@@ -75,6 +81,7 @@ def test_the_last_of_three_managers_goes_on_and_the_others_come_back(swarm: Swar
     assert "last-write" in survivor.cli("config", "ls", host=n1).stdout
     survivor.wait(lambda: runs_once(survivor, [n1, n4]), "what ran on n2 and n3 to run on n1 and n4", 60)
     assert kept.items() <= (containers(n1) | containers(n4)).items()  # what ran there runs on
+    survivor.wait(lambda: answers(n1) and answers(n4), "the service to answer", 30)
 
     for host in (n2, n3):
         testbed.power_on(host)
@@ -131,7 +138,7 @@ def test_all_managers_are_lost_and_a_backup_becomes_a_cluster(
     assert b"write-0" not in backup.read_bytes()
     assert "is whole: cluster default" in n5.run(["swarm-cli", "backup", "--check", backup, *passphrase]).stdout
 
-    kept = containers(n4)
+    kept, token = containers(n4), swarm.cli("join-token", "-q", "worker").stdout.strip()
     assert kept
     for host in (n1, n2, n3):
         host.power_off()
@@ -144,6 +151,7 @@ def test_all_managers_are_lost_and_a_backup_becomes_a_cluster(
     restored.wait(lambda: "n4" in roles(restored), "n4 to be back", 30)
     restored.wait(lambda: runs_once(restored, [n4, n5]), "what ran on n1, n2 and n3 to run on n4 and n5", 90)
     assert kept.items() <= containers(n4).items()  # adopted: the very containers
+    restored.wait(lambda: answers(n5) and answers(n4), "the service to answer", 30)
 
     # Two of the old managers are a quorum of theirs. They do no harm to the new cluster, and come over when told to.
     for host in (n1, n2):
@@ -156,5 +164,12 @@ def test_all_managers_are_lost_and_a_backup_becomes_a_cluster(
     wanted_roles = {"n1": "WORKER", "n2": "WORKER", "n4": "WORKER", "n5": "MANAGER"}
     restored.wait(lambda: wanted_roles.items() <= roles(restored).items(), "n1 and n2 to be workers", 60)
     restored.wait(lambda: runs_once(restored, [n1, n2, n4, n5]), "every task to run once", 60)
+
+    # n3 does not come back as it was: the old node is removed, and the machine joins anew with the token of before.
     (gone,) = (n for n in restored.nodes() if n["description"]["hostname"] == "n3")
     assert gone["status"]["state"] == "DOWN"
+    restored.cli("node", "rm", gone["id"])
+    testbed.power_on(n3)
+    n3.run(["swarm-cli", "leave", "--force"])
+    n3.run(["swarm-cli", "join", "--token", token, f"{n5.address}:{API_PORT}"])
+    restored.wait(lambda: roles(restored).get("n3") == "WORKER", "n3 to be a new node", 30)
