@@ -8,6 +8,7 @@ from swarm_manager.core.invariants import index_drift, violations
 from swarm_manager.core.kinds import KINDS
 from swarm_manager.core.refounding import Refounding, former_managers, is_due_back, refounded
 from swarm_manager.core.snapshot import Snapshot
+from swarm_manager.core.status import progress
 from swarm_manager.core.times import SECOND_NS, ns, timestamp
 
 from tests.core.simulated import SimulatedCluster, service_spec
@@ -101,6 +102,21 @@ def test_nothing_is_moved_from_nodes_that_may_come_back() -> None:
     cluster.run(60)
     assert {t.id for t in cluster.wanted("web")} == tasks
     assert all(t.status.state == TaskState.RUNNING for t in cluster.wanted("web"))
+
+
+def test_what_is_not_back_is_not_said_to_run() -> None:
+    cluster = running()
+    assert progress(cluster.snapshot, cluster.wanted("web")[0].service_id).running == 6
+    restored(cluster)
+    service = cluster.wanted("web")[0].service_id
+    said = progress(cluster.snapshot, service)
+    assert (said.wanted, said.running) == (6, 0)
+    assert "not back since the cluster was restored" in said.waiting_for
+    back = Node()
+    back.CopyFrom(cluster.snapshot.nodes["w1"])
+    back.status.state = NodeState.READY_STATE
+    cluster.put(back)
+    assert progress(cluster.snapshot, service).running == len(cluster.snapshot.tasks_on_node("w1"))
 
 
 def test_no_new_task_is_given_to_a_node_that_has_not_come_back() -> None:

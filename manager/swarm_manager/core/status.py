@@ -153,7 +153,10 @@ def _wanted(service: Service, wanted: list[Task]) -> int:
 
 
 def _runs(view: View, task: Task) -> bool:
-    return task.status.state == RUNNING and task.desired_state == RUNNING and not view.node_is_gone(task.node_id)
+    """Whether the task is known to run: of a node that is not back since a restoration nothing is known yet."""
+    node = view.nodes.get(task.node_id)
+    is_heard_of = node is not None and node.status.state not in (NodeState.DOWN, NodeState.DISCONNECTED)
+    return task.status.state == RUNNING and task.desired_state == RUNNING and is_heard_of
 
 
 def _waiting_for(view: View, wanted: list[Task]) -> str:
@@ -162,7 +165,8 @@ def _waiting_for(view: View, wanted: list[Task]) -> str:
     if task is None:
         return ""
     if task.status.state == RUNNING and (node := view.nodes.get(task.node_id)) is not None:
-        return f"task {task.slot or task.node_id} waits for its node {_name(node)}, which is down"
+        why = "down" if node.status.state == NodeState.DOWN else "not back since the cluster was restored"
+        return f"task {task.slot or task.node_id} waits for its node {_name(node)}, which is {why}"
     why = task.status.err or _last_error(view, task) or _holding_up(view, task) or task.status.message
     said = f"task {task.slot or task.node_id} is {state_name(task.status.state)}"
     return f"{said}: {why}" if why else said
