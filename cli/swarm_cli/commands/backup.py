@@ -59,9 +59,8 @@ def backup(file: str, passphrase_file: str | None, force: bool, check: bool) -> 
         if file == "-" and sys.stdout.isatty():
             raise InputError("A backup is no text for a terminal: name a file, or pipe it.")
         client = current().client
-        passphrase = read_passphrase(passphrase_file, is_new=True)
-        with _target(file, force=force) as target:
-            head = _write(client, passphrase, target)
+        with _target(file, force=force) as target:  # first: nobody is asked for the passphrase of what cannot be
+            head = _write(client, read_passphrase(passphrase_file, is_new=True), target)
         said = f"Backed up to {'standard output' if file == '-' else file}: {_contents(head)}."
     if current().format != "table" and (check or file != "-"):
         print_document(head, current().format)

@@ -336,6 +336,18 @@ def test_while_its_manager_runs_it_is_refused(survivor: Settings) -> None:
     assert held_by(survivor).term == OLD_TERM
 
 
+def test_a_full_disk_changes_nothing(survivor: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalDisk, "replace", full)
+        with pytest.raises(StartError, match=r"stay as they were: No space left"):
+            recover(survivor)
+    assert held_by(survivor).term == OLD_TERM
+    assert not list(survivor.raft_dir.parent.glob("raft.*"))
+
+
 def test_damaged_data_are_named_and_left_alone(survivor: Settings) -> None:
     snapshot = survivor.raft_dir / "snapshot"
     data = bytearray(snapshot.read_bytes())
