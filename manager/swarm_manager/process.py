@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -161,7 +162,8 @@ class Manager:
                 seeds=await asyncio.to_thread(seeds, self._node),
             )
             identity = TlsIdentity(self._credentials.current())
-            replica = await asyncio.to_thread(Replica, config, self._store.machine, identity)
+            make = partial(Replica, config, self._store.machine, identity, is_revoked=self._store.is_revoked)
+            replica = await asyncio.to_thread(make)
         except (RaftError, OSError, ValueError) as error:
             raise StartError(f"Raft cannot start: {error}") from error
         self._store.attach(replica)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from swarm_manager.raft.config import Member, Membership, RaftConfig, check_member, split_address
-from swarm_manager.raft.core import RaftCore
+from swarm_manager.raft.core import RaftCore, nobody_is_revoked
 from swarm_manager.raft.disk import Disk, open_disk
 from swarm_manager.raft.errors import InvalidConfig, NotLeader
 from swarm_manager.raft.machine import StateMachine
@@ -69,8 +69,12 @@ class Replica:
         *,
         disk: Disk | None = None,
         on_broken: Callable[[BaseException], None] | None = None,
+        is_revoked: Callable[[str], bool] = nobody_is_revoked,
     ) -> None:
-        """Read the data folder and listen.  CorruptData, InvalidConfig or OSError: it cannot start."""
+        """Read the data folder and listen.  CorruptData, InvalidConfig or OSError: it cannot start.
+
+        `is_revoked` is asked on the Raft thread whether a node's certificates are not to be believed any more.
+        """
         if identity.node_id != config.node_id or identity.cluster_id != config.cluster_id:
             raise InvalidConfig("the certificate is not that of this node and cluster")
         self._on_broken = on_broken or _end_process
@@ -90,6 +94,7 @@ class Replica:
                 rng=random.Random(),  # noqa: S311 - election timeouts are no secrets
                 sleep=self._wait,
                 background=self._jobs.put,
+                is_revoked=is_revoked,
             )
         except BaseException:
             disk.close()
