@@ -23,10 +23,9 @@ MEMBERS = st.lists(
 @st.composite
 def entries(draw: st.DrawFn) -> list[codec.Entry]:
     first, term = draw(st.integers(1, 2**40)), draw(st.integers(0, 2**40))
-    command = st.binary(max_size=20).map(codec.regular_command) | MEMBERS.map(Membership.of).map(
-        codec.membership_command
-    )
-    commands = draw(st.lists(command, max_size=5))
+    regular = st.binary(max_size=20).map(codec.regular_command)
+    membership = MEMBERS.map(Membership.of).map(codec.membership_command)
+    commands = draw(st.lists(regular | membership, max_size=5))
     return [(command, first + place, term + place // 2) for place, command in enumerate(commands)]
 
 
