@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -187,7 +188,8 @@ class Manager:
             )
             identity = TlsIdentity(self._credentials.current())
             disk = await asyncio.to_thread(open_folder, self._settings.raft_dir, key_file, unlock_key)
-            replica = await asyncio.to_thread(Replica, config, self._store.machine, identity, disk=disk)
+            make = partial(Replica, config, self._store.machine, identity, disk=disk, is_revoked=self._store.is_revoked)
+            replica = await asyncio.to_thread(make)
         except (RaftError, OSError, ValueError) as error:
             raise StartError(f"Raft cannot start: {error}") from error
         self._store.attach(replica)

@@ -132,6 +132,9 @@ class Network:
 
     def keep_links(self) -> None:
         """Make and break links as dialling, partitions and silence would."""
+        count = len(self.members)
+        if not self.cut and len(self._links) == count * (count - 1) // 2:
+            return  # all are linked with all
         now = self._now()
         for direction, since in self.cut.items():
             pair = frozenset(direction)

@@ -4,7 +4,7 @@ Every message is one type byte and that type's fields, in order, in the fixed en
 accepts exactly what an encoder makes: unknown types, short or surplus bytes, numbers or lists out of bounds
 raise WireError.  So whatever reaches PySyncObj has the fields and types it expects.
 
-    u  unsigned 64-bit          o  optional u          ?  boolean
+    u  unsigned, below 2^63     o  optional u          ?  boolean
     s  ASCII text up to 255     y  bytes               E  log entries [(command, index, term)]
     M  members [Member]
 
@@ -25,6 +25,7 @@ _U64 = struct.Struct("<Q")
 _U32 = struct.Struct("<I")
 _ENTRY = struct.Struct("<IQQ")
 _NONE = 2**64 - 1
+_LIMIT = 2**63  # no term or index gets there; so one more can always be encoded
 
 # name: (type byte, fields)
 MESSAGES: dict[str, tuple[int, tuple[tuple[str, str], ...]]] = {
@@ -114,13 +115,13 @@ class Reader:
         return out
 
     def number(self) -> int:
-        """An unsigned 64-bit number."""
-        return int(_U64.unpack(self.take(8))[0])
+        """An unsigned number."""
+        return _in_range(_U64.unpack(self.take(8))[0])
 
     def optional(self) -> int | None:
         """A number, or None."""
-        value = self.number()
-        return None if value == _NONE else value
+        value: int = _U64.unpack(self.take(8))[0]
+        return None if value == _NONE else _in_range(value)
 
     def boolean(self) -> bool:
         """0 or 1, nothing else."""
@@ -153,7 +154,8 @@ class Reader:
             size_bytes, index, term = _ENTRY.unpack(self.take(_ENTRY.size))
             if not size_bytes or (out and (index != out[-1][1] + 1 or term < out[-1][2])):
                 raise WireError("log entries out of order")
-            out.append((self.take(size_bytes), index, term))
+            out.append((self.take(size_bytes), _in_range(index), _in_range(term)))
+            read_membership(*out[-1][:2])  # what cannot be read must not come to be in a log
         return out
 
     def members(self) -> tuple[Member, ...]:
@@ -170,6 +172,12 @@ class Reader:
         except InvalidConfig as error:
             raise WireError(str(error)) from error
         return out
+
+
+def _in_range(value: int) -> int:
+    if value >= _LIMIT:
+        raise WireError("a number is out of range")
+    return value
 
 
 def _put_number(parts: list[bytes], value: int) -> None:

@@ -51,6 +51,11 @@ MAX_SLEEP_S = 1.0
 _SOON_S = 0.0005
 
 
+def nobody_is_revoked(node_id: str) -> bool:  # noqa: ARG001 - as whoever knows answers
+    """Where no state says whose certificates were revoked."""
+    return False
+
+
 class RaftCore(RaftEngine):
     """A member: `step()` runs one tick and sleeps at most until something is due."""
 
@@ -65,6 +70,7 @@ class RaftCore(RaftEngine):
         rng: random.Random,
         sleep: Callable[[float], None],
         background: Callable[[Callable[[], None]], None],
+        is_revoked: Callable[[str], bool] = nobody_is_revoked,
     ) -> None:
         """Read the disk, load the newest snapshot, and listen.
 
@@ -103,7 +109,7 @@ class RaftCore(RaftEngine):
         self.changes = MembershipChanges(self)
         self.handover = Handover(self)
         self.proposals = Proposals(self, max_bytes=config.max_proposal_bytes, queue_bytes=config.proposal_queue_bytes)
-        self.transport = RaftTransport(links)
+        self.transport = RaftTransport(links, is_revoked)
         snapshot = self.snapshots.read()
         check_covered(journal, snapshot, disk)
         if snapshot is not None:

@@ -123,3 +123,8 @@ class ElectionGate:
     def _leader_is_fresh(self) -> bool:
         core = self._core
         return core.is_leader or core.now() - self._heard_at < self._election_min_s
+
+    def leader_is_known(self) -> bool:
+        """Whether this member leads, or heard a leader within the time in which one that nobody answers gives up."""
+        core = self._core
+        return core.is_leader or core.now() - self._heard_at < core.config.leader_fallback_s

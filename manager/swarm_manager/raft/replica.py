@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from swarm_manager.raft.config import Member, Membership, RaftConfig, check_member, split_address
-from swarm_manager.raft.core import RaftCore
+from swarm_manager.raft.core import RaftCore, nobody_is_revoked
 from swarm_manager.raft.disk import Disk
 from swarm_manager.raft.errors import InvalidConfig, NotLeader
 from swarm_manager.raft.machine import StateMachine
@@ -69,10 +69,12 @@ class Replica:
         *,
         disk: Disk,
         on_broken: Callable[[BaseException], None] | None = None,
+        is_revoked: Callable[[str], bool] = nobody_is_revoked,
     ) -> None:
         """Read the data on `disk`, which is ours from now on, and listen.
 
         CorruptData, KeysUnusable, InvalidConfig or OSError: it cannot start, and the disk is closed.
+        `is_revoked` is asked on the Raft thread whether a node's certificates are not to be believed any more.
         """
         if identity.node_id != config.node_id or identity.cluster_id != config.cluster_id:
             raise InvalidConfig("the certificate is not that of this node and cluster")
@@ -92,6 +94,7 @@ class Replica:
                 rng=random.Random(),  # noqa: S311 - election timeouts are no secrets
                 sleep=self._wait,
                 background=self._jobs.put,
+                is_revoked=is_revoked,
             )
         except BaseException:
             disk.close()

@@ -156,6 +156,11 @@ class ReplicatedStore:
         await _outcome(self._raft.read_index(READ_TIMEOUT_S))
         return self._machine.current
 
+    def is_revoked(self, node_id: str) -> bool:
+        """Whether the state says that this node was removed and its certificates are void.  From any thread."""
+        cluster = self._machine.current.cluster
+        return cluster is not None and node_id in cluster.revoked_nodes
+
     def follow(self, after: int) -> AsyncIterator[Sequence[Batch]]:
         """The commits after index `after`, as they are applied."""
         return self._machine.ring.follow(after)

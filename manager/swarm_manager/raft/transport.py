@@ -8,9 +8,10 @@ Theory of operation
     A peer that is a member as far as I know is in.  A peer I do not know may be news to me: if its membership
     is newer than mine and has us both, I take it as a hint whom to talk to (never as the membership itself,
     which only the log changes).  That is how a manager that was away while all others were replaced finds
-    its way back.  Anybody else is told `not_member` with the members as I know them, and cut off: that is how
-    a removed manager learns that it was removed.  Nothing but `hello` and `not_member` is read from a
-    stranger.
+    its way back.  I need no hint while a leader is heard, and take none.  Anybody else is told `not_member` with the
+    members as I know them, and cut off: that is how a removed manager learns that it was removed.  Only those I
+    know can tell me so.  Nothing but `hello` and `not_member` is read from a stranger, and nothing at all is believed
+    of one whose certificates were revoked: it may have been removed because it is not to be trusted any more.
 
     A `hello` also names the era of the sender's log (swarm_api/eras.py).  Managers of different eras share a CA
     and may share ids and addresses, but not a log: they never talk.  Of the two the earlier one's cluster was
@@ -26,8 +27,8 @@ from pysyncobj.transport import Transport
 
 from swarm_manager.raft import codec
 from swarm_manager.raft.codec import Message
-from swarm_manager.raft.config import Membership
-from swarm_manager.raft.errors import WireError
+from swarm_manager.raft.config import Membership, split_address
+from swarm_manager.raft.errors import InvalidConfig, WireError
 from swarm_manager.raft.links import Links
 
 if TYPE_CHECKING:
@@ -35,15 +36,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 HIGH_WATER_BYTES = 8 << 20
+_FROM_ANYBODY = ("hello", "not_member")
 LOW_WATER_BYTES = 1 << 20
 
 
 class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
     """Carries PySyncObj's messages, and ours, to members only."""
 
-    def __init__(self, links: Links) -> None:
+    def __init__(self, links: Links, is_revoked: Callable[[str], bool]) -> None:
         super().__init__(None, None, [])
         self._links = links
+        self._is_revoked = is_revoked
         self._core: RaftCore
         self._handlers: dict[str, Callable[[str, Message], None]] = {}
         self._members: set[str] = set()  # whose link is up and whose hello was accepted
@@ -145,7 +148,9 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
             self._links.drop(peer, "bad frame")
             return
         kind = message["type"]
-        if kind == "hello":
+        if kind in _FROM_ANYBODY and self._is_revoked(peer):
+            self._refuse(peer)
+        elif kind == "hello":
             self._greeted(peer, message)
         elif kind == "not_member":
             self._told_removed(peer, message)
@@ -159,7 +164,7 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
             self._refuse(peer)
 
     def _greeted(self, peer: str, message: Message) -> None:
-        if not self._is_of_our_era(peer, message["era"]):
+        if not self._is_of_our_era(peer, message["era"]) or not self._can_be_dialled(peer, message["address"]):
             return
         theirs = Membership.of(message["members"], message["index"])
         self._consider_hint(peer, theirs)
@@ -171,6 +176,16 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
             self._members.add(peer)
             self._onNodeConnected(Node(peer))
             self._core.wake_soon()
+
+    def _can_be_dialled(self, peer: str, address: str) -> bool:
+        """Whether this can be on record as the peer's address; else its link is closed."""
+        try:
+            split_address(address)
+        except InvalidConfig as error:
+            _log.warning("%s names an address that is none (%s): its link is closed", peer, error)
+            self._links.drop(peer, "bad address")
+            return False
+        return True
 
     def _is_of_our_era(self, peer: str, theirs: int | None) -> bool:
         """Whether this peer's log may be the same as ours; else its link is closed.  A newcomer has no era yet."""
@@ -206,7 +221,8 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
         newest = self._core.journal.membership.index
         if self._hint is not None:
             newest = max(newest, self._hint.index)
-        if theirs.index > newest and peer in theirs.members and self._core.node_id in theirs.members:
+        has_both = peer in theirs.members and self._core.node_id in theirs.members
+        if theirs.index > newest and has_both and not self._core.gate.leader_is_known():
             self._hint = theirs
             self.refresh_peers()
 
@@ -222,7 +238,7 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
         core = self._core
         if self.superseded:
             return  # by a cluster of another era, which cannot speak of membership in ours
-        gone = core.node_id not in {member.node_id for member in message["members"]}
+        gone = core.node_id not in {member.node_id for member in message["members"]} and peer in self.allowed()
         if gone and self._was_member and message["index"] > core.journal.membership.index:
             if not self.removed:
                 _log.warning("%s says that this manager was removed from the cluster", peer)

@@ -7,7 +7,7 @@ from swarm_manager.raft import codec
 from swarm_manager.raft.config import Member, Membership
 from swarm_manager.raft.errors import WireError
 
-U64 = st.integers(0, 2**64 - 2)
+U64 = st.integers(0, 2**63 - 1)
 MEMBERS = st.lists(
     st.builds(
         Member,
@@ -23,7 +23,9 @@ MEMBERS = st.lists(
 @st.composite
 def entries(draw: st.DrawFn) -> list[codec.Entry]:
     first, term = draw(st.integers(1, 2**40)), draw(st.integers(0, 2**40))
-    commands = draw(st.lists(st.binary(min_size=1, max_size=20), max_size=5))
+    regular = st.binary(max_size=20).map(codec.regular_command)
+    membership = MEMBERS.map(Membership.of).map(codec.membership_command)
+    commands = draw(st.lists(regular | membership, max_size=5))
     return [(command, first + place, term + place // 2) for place, command in enumerate(commands)]
 
 

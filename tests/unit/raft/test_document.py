@@ -11,9 +11,8 @@ RAFT = ROOT / "manager/swarm_manager/raft"
 
 
 def rows() -> list[list[str]]:
-    lines = [
-        line for line in DOCUMENT.splitlines() if line.startswith("| ") and not line.startswith("| PySyncObj 0.3.17")
-    ]
+    """The table, without its head."""
+    lines = [line for line in DOCUMENT.splitlines() if line.startswith("| ")][1:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 

@@ -185,6 +185,68 @@ def check_a_vote_is_denied_while_the_leader_is_heard() -> None:
     assert first.core.term == term
 
 
+# --------------------------------------------------------- a manager that was removed and kept its certificate
+
+STRANGER = "removed"
+
+
+def hear(member: SimMember, message: Message) -> None:
+    assert member.core is not None
+    member.core.transport.frame_received(STRANGER, codec.encode(message))
+
+
+def check_a_stranger_cannot_tell_members_that_they_were_removed() -> None:
+    """They would forget their data."""
+    lab = world()
+    leader(lab)
+    members = (Member(STRANGER, ADDRESS),)
+    for member in lab.living():
+        hear(member, {"type": "not_member", "index": 2**40, "members": members})
+        assert member.core is not None
+        assert not member.core.transport.removed
+
+
+def claim(lab: World) -> Message:
+    members = (Member(STRANGER, ADDRESS), *(Member(node_id, ADDRESS) for node_id in lab.members))
+    return {"type": "hello", "address": ADDRESS, "era": 0, "index": 2**40, "members": members}
+
+
+def check_a_stranger_does_not_become_a_member_by_saying_so() -> None:
+    lab = world()
+    leader(lab)
+    wait_s(lab, 1.0)
+    for member in lab.living():
+        hear(member, {**claim(lab), "era": None})
+        assert member.core is not None
+        assert STRANGER not in member.core.transport.allowed()
+
+
+def check_nothing_is_believed_of_the_revoked() -> None:
+    """Also without a leader, when whoever has news is listened to."""
+    lab = world()
+    first = leader(lab)
+    lost = follower_of(lab, first)
+    isolate(lab, lost)
+    wait_s(lab, 8.0)
+    assert lost.core is not None
+    lost.core.transport._is_revoked = lambda node_id: node_id == STRANGER
+    hear(lost, {**claim(lab), "era": None})
+    assert STRANGER not in lost.core.transport.allowed()
+    assert lost.core.transport._hint is None
+
+
+def test_who_hears_no_leader_listens_to_whoever_has_news() -> None:
+    """That is how one that was away while all others were replaced finds back."""
+    lab = world()
+    first = leader(lab)
+    lost = follower_of(lab, first)
+    isolate(lab, lost)
+    wait_s(lab, 8.0)
+    assert lost.core is not None
+    hear(lost, {**claim(lab), "era": None})
+    assert STRANGER in lost.core.transport.allowed()
+
+
 # ------------------------------------------------------------------------------------------------- the wire
 
 
@@ -258,6 +320,21 @@ def no_pings(patch: Patch) -> None:
     patch.setattr(tls_links, "PING_S", 1e9)
 
 
+def everybody_is_believed(patch: Patch) -> None:
+    allowed = RaftTransport.allowed
+    patch.setattr(RaftTransport, "allowed", lambda self: {**allowed(self), STRANGER: ADDRESS})
+
+
+def hints_are_always_taken(patch: Patch) -> None:
+    patch.setattr(ElectionGate, "leader_is_known", lambda self: False)
+
+
+def the_revoked_are_heard(patch: Patch) -> None:
+    from swarm_manager.raft import transport
+
+    patch.setattr(transport, "_FROM_ANYBODY", ())
+
+
 MITIGATIONS: dict[str, tuple[Check, Callable[[Patch], None]]] = {
     "parking": (check_a_leader_does_not_spin_while_it_has_no_snapshot_for_a_follower, no_parking),
     "reset to the commit index": (check_a_follower_that_is_astray_finds_back_at_once, one_step_back),
@@ -269,6 +346,9 @@ MITIGATIONS: dict[str, tuple[Check, Callable[[Patch], None]]] = {
     "the removed are told": (check_a_removed_manager_learns_it, nobody_is_told),
     "learners": (check_a_newcomer_has_no_vote_before_it_has_the_log, newcomers_vote_at_once),
     "vote stickiness": (check_a_vote_is_denied_while_the_leader_is_heard, votes_for_everybody),
+    "strangers remove nobody": (check_a_stranger_cannot_tell_members_that_they_were_removed, everybody_is_believed),
+    "hints only without a leader": (check_a_stranger_does_not_become_a_member_by_saying_so, hints_are_always_taken),
+    "the revoked are not heard": (check_nothing_is_believed_of_the_revoked, the_revoked_are_heard),
     "no forwarding": (check_nothing_reaches_what_stock_unpickles, a_forwarded_command),
     "pings": (check_links_that_are_idle_stay, no_pings),
 }
