@@ -39,7 +39,7 @@ class DispatcherStub:
                 request_serializer=swarm__api_dot_dispatcher__pb2.SessionRequest.SerializeToString,
                 response_deserializer=swarm__api_dot_dispatcher__pb2.SessionMessage.FromString,
                 _registered_method=True)
-        self.Heartbeat = channel.unary_unary(
+        self.Heartbeat = channel.stream_stream(
                 '/swarm.v1.Dispatcher/Heartbeat',
                 request_serializer=swarm__api_dot_dispatcher__pb2.HeartbeatRequest.SerializeToString,
                 response_deserializer=swarm__api_dot_dispatcher__pb2.HeartbeatResponse.FromString,
@@ -62,8 +62,9 @@ class DispatcherServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Heartbeat(self, request, context):
-        """"I am alive." NOT_FOUND: the session is not known (any more): open a new one.
+    def Heartbeat(self, request_iterator, context):
+        """"I am alive", again and again; each is answered. One stream, because a call of its own costs the leader twice as much.
+        NOT_FOUND: the session is not known (any more): open a new one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,7 +85,7 @@ def add_DispatcherServicer_to_server(servicer, server):
                     request_deserializer=swarm__api_dot_dispatcher__pb2.SessionRequest.FromString,
                     response_serializer=swarm__api_dot_dispatcher__pb2.SessionMessage.SerializeToString,
             ),
-            'Heartbeat': grpc.unary_unary_rpc_method_handler(
+            'Heartbeat': grpc.stream_stream_rpc_method_handler(
                     servicer.Heartbeat,
                     request_deserializer=swarm__api_dot_dispatcher__pb2.HeartbeatRequest.FromString,
                     response_serializer=swarm__api_dot_dispatcher__pb2.HeartbeatResponse.SerializeToString,
@@ -133,7 +134,7 @@ class Dispatcher:
             _registered_method=True)
 
     @staticmethod
-    def Heartbeat(request,
+    def Heartbeat(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -143,8 +144,8 @@ class Dispatcher:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
+        return grpc.experimental.stream_stream(
+            request_iterator,
             target,
             '/swarm.v1.Dispatcher/Heartbeat',
             swarm__api_dot_dispatcher__pb2.HeartbeatRequest.SerializeToString,

@@ -35,8 +35,10 @@ class DispatcherStub:
     """Registers the node and streams its assignments until one side ends it. A manager that is not the leader answers
     FAILED_PRECONDITION with the leader's API address in the trailing metadata `leader-address` (absent: none known).
     """
-    Heartbeat: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.HeartbeatRequest, _dispatcher_pb2.HeartbeatResponse]
-    """"I am alive." NOT_FOUND: the session is not known (any more): open a new one."""
+    Heartbeat: _grpc.StreamStreamMultiCallable[_dispatcher_pb2.HeartbeatRequest, _dispatcher_pb2.HeartbeatResponse]
+    """"I am alive", again and again; each is answered. One stream, because a call of its own costs the leader twice as much.
+    NOT_FOUND: the session is not known (any more): open a new one.
+    """
     UpdateTaskStatus: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.UpdateTaskStatusRequest, _dispatcher_pb2.UpdateTaskStatusResponse]
     """Observed states, batched. An acknowledged report is committed."""
 
@@ -47,8 +49,10 @@ class DispatcherAsyncStub(DispatcherStub):
     """Registers the node and streams its assignments until one side ends it. A manager that is not the leader answers
     FAILED_PRECONDITION with the leader's API address in the trailing metadata `leader-address` (absent: none known).
     """
-    Heartbeat: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.HeartbeatRequest, _dispatcher_pb2.HeartbeatResponse]  # type: ignore[assignment]
-    """"I am alive." NOT_FOUND: the session is not known (any more): open a new one."""
+    Heartbeat: _aio.StreamStreamMultiCallable[_dispatcher_pb2.HeartbeatRequest, _dispatcher_pb2.HeartbeatResponse]  # type: ignore[assignment]
+    """"I am alive", again and again; each is answered. One stream, because a call of its own costs the leader twice as much.
+    NOT_FOUND: the session is not known (any more): open a new one.
+    """
     UpdateTaskStatus: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.UpdateTaskStatusRequest, _dispatcher_pb2.UpdateTaskStatusResponse]  # type: ignore[assignment]
     """Observed states, batched. An acknowledged report is committed."""
 
@@ -66,10 +70,12 @@ class DispatcherServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Heartbeat(
         self,
-        request: _dispatcher_pb2.HeartbeatRequest,
+        request_iterator: _MaybeAsyncIterator[_dispatcher_pb2.HeartbeatRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[_dispatcher_pb2.HeartbeatResponse, _abc.Awaitable[_dispatcher_pb2.HeartbeatResponse]]:
-        """"I am alive." NOT_FOUND: the session is not known (any more): open a new one."""
+    ) -> _typing.Union[_abc.Iterator[_dispatcher_pb2.HeartbeatResponse], _abc.AsyncIterator[_dispatcher_pb2.HeartbeatResponse]]:
+        """"I am alive", again and again; each is answered. One stream, because a call of its own costs the leader twice as much.
+        NOT_FOUND: the session is not known (any more): open a new one.
+        """
 
     @_abc_1.abstractmethod
     def UpdateTaskStatus(

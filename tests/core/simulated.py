@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from swarm_api.dispatcher_pb2 import Assignment, TaskReport
+from swarm_api.dispatcher_pb2 import Assignment, SessionMessage, TaskReport
 from swarm_api.objects_pb2 import (
     Cluster,
     Network,
@@ -23,7 +23,7 @@ from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.store_pb2 import Change, ChangeSet
 from swarm_api.types_pb2 import NodeState, Share, TaskState
 from swarm_manager.core import diff, planner
-from swarm_manager.core.dispatch import Assignments, affected_nodes, difference
+from swarm_manager.core.dispatch import NOTHING, Assignments, Differences, Told, affected_nodes
 from swarm_manager.core.invariants import backward_steps, early_starts, index_drift, unsettled, violations
 from swarm_manager.core.kinds import KINDS, Stored, wrap
 from swarm_manager.core.machine import Committed, Conflict, Outcome, apply
@@ -46,19 +46,21 @@ class FakeWorker:
     def __init__(self, node_id: str) -> None:
         self.node_id = node_id
         self.told: dict[str, Assignment] = {}
+        self.sent: Told = NOTHING
         self.states: dict[str, int] = {}
         self.broken_images: dict[str, int] = {}  # image -> the state its tasks end in
         self.stuck: set[str] = set()  # images whose tasks do not get past STARTING
         self.hangs = False  # it hears what it is told, and does nothing: a call to its engine does not return
         self.said: list[TaskReport] = []  # all it ever reported
 
-    def take(self, wanted: dict[str, Assignment]) -> None:
-        changed, removed = difference(self.told, wanted)
-        for key in removed:
+    def take(self, wanted: Told, differences: Differences) -> None:
+        news = SessionMessage.FromString(differences.between(self.sent, wanted))
+        self.sent = wanted
+        for key in news.removed:
             del self.told[key]
-        for item in changed:
+        for item in news.set:
             self.told[item.key] = item
-        assert self.told == wanted
+        assert self.told == dict(wanted)
         self._check_secrets()
 
     def _check_secrets(self) -> None:
@@ -120,6 +122,7 @@ class SimulatedCluster:
         self.workers: dict[str, FakeWorker] = {}
         self.cut_off: set[str] = set()
         self.commits = 0
+        self._view: Assignments | None = None
         self._ids: Iterator[str] = (f"t{number:04d}" for number in itertools.count(1))
         self._agenda = planner.Agenda()
         self._dirty: set[str] = set()
@@ -163,17 +166,18 @@ class SimulatedCluster:
         return Change(kind=kind.number, id=obj.id, object=wrap(kind, obj), expected_version=version)
 
     def _tell_workers(self, old: Snapshot, happened: list[diff.Event]) -> None:
-        view = Assignments(self.snapshot)
+        view = self._view = Assignments(self.snapshot, self._view)
         for node_id in affected_nodes(old, self.snapshot, happened):
             if node_id in self.workers and node_id not in self.cut_off:
-                self.workers[node_id].take(view.for_node(node_id))
+                worker = self.workers[node_id]
+                worker.take(view.for_node(node_id, worker.sent), view.differences)
 
     def check_workers(self) -> None:
         """Every connected worker has been told exactly what it must know: no affected node was forgotten."""
         view = Assignments(self.snapshot)
         for node_id, worker in self.workers.items():
             if node_id not in self.cut_off:
-                assert worker.told == view.for_node(node_id), node_id
+                assert worker.told == dict(view.for_node(node_id)), node_id
 
     # Nodes
 
@@ -195,7 +199,7 @@ class SimulatedCluster:
         number = 1 + sorted(self.workers).index(node_id)
         self.commit(node_seen(self.snapshot, node_id, description, f"192.168.0.{number}", self.now))
         worker = self.workers[node_id]
-        worker.take(Assignments(self.snapshot).for_node(node_id))
+        worker.take(Assignments(self.snapshot).for_node(node_id), Differences())
         self._report(node_id, [report(task_id, state) for task_id, state in worker.states.items()])
 
     def lose(self, node_id: str) -> None:

@@ -1,8 +1,10 @@
 """What nodes are told: enough, nothing of others' secrets, and only when it concerns them."""
 
+from swarm_api.dispatcher_pb2 import SessionMessage
 from swarm_api.objects_pb2 import Config, Secret
 from swarm_api.types_pb2 import TaskState
-from swarm_manager.core.dispatch import assignments_for, difference
+from swarm_manager.core.diff import events_between
+from swarm_manager.core.dispatch import Assignments, Differences, Told, affected_nodes, assignments_for
 
 from tests.core.simulated import SimulatedCluster, service_spec
 
@@ -23,6 +25,11 @@ def with_secret(name: str, constraint: str) -> SimulatedCluster:
     cluster.create(spec)
     cluster.run()
     return cluster
+
+
+def told_since(before: Told, cluster: SimulatedCluster) -> SessionMessage:
+    """What n1 is told now that it was not told before."""
+    return SessionMessage.FromString(Differences().between(before, assignments_for(cluster.snapshot, "n1")))
 
 
 def test_a_secret_goes_only_to_the_nodes_whose_tasks_name_it() -> None:
@@ -53,10 +60,11 @@ def test_what_a_worker_reports_is_not_sent_back() -> None:
     cluster = SimulatedCluster("n1")
     cluster.create(service_spec("web"))
     cluster.plan()
-    before = cluster.workers["n1"].told.copy()
+    before = assignments_for(cluster.snapshot, "n1")
     cluster.step_workers()
-    changed, removed = difference(before, assignments_for(cluster.snapshot, "n1"))
-    assert (changed, removed) == ([], [])
+    news = told_since(before, cluster)
+    assert not news.set
+    assert not news.removed
 
 
 def test_a_task_leaves_traffic_before_it_is_stopped() -> None:
@@ -92,13 +100,45 @@ def test_difference_finds_what_is_new_changed_and_gone() -> None:
     cluster = SimulatedCluster("n1")
     cluster.create(service_spec("web", replicas=2))
     cluster.run()
-    before = cluster.workers["n1"].told.copy()
+    before = assignments_for(cluster.snapshot, "n1")
     cluster.update("web", replicas=1)
     cluster.plan()
-    changed, removed = difference(before, assignments_for(cluster.snapshot, "n1"))
-    assert [item.task.desired_state for item in changed] == [TaskState.REMOVE]
-    assert removed == []
+    news = told_since(before, cluster)
+    assert [item.task.desired_state for item in news.set] == [TaskState.REMOVE]
+    assert not news.removed
     cluster.run()
-    changed, removed = difference(before, assignments_for(cluster.snapshot, "n1"))
-    assert changed == []
-    assert len(removed) == 1
+    news = told_since(before, cluster)
+    assert not news.set
+    assert len(news.removed) == 1
+
+
+def test_what_nodes_share_is_made_once_and_kept_while_it_stays_the_same() -> None:
+    cluster = SimulatedCluster("n1", "n2", "n3")
+    spec = service_spec("web", replicas=3)
+    spec.endpoint.ports.add(target_port=80, published_port=8080)
+    cluster.create(spec)
+    cluster.run()
+    before = Assignments(cluster.snapshot)
+    ingress = cluster.snapshot.ingress_network()
+    assert ingress is not None
+    part = before.for_node("n1").shared[ingress.id]
+    assert before.for_node("n2").shared[ingress.id] is part
+    assert f"gateway/{ingress.id}/n1" not in before.for_node("n1")
+    assert f"gateway/{ingress.id}/n1" in before.for_node("n2")
+    secret = Secret(id="sec")
+    secret.spec.annotations.name = "password"
+    cluster.put(secret)
+    after = Assignments(cluster.snapshot, before)
+    assert after.for_node("n3").shared[ingress.id] is part
+    cluster.lose("n2")
+    assert Assignments(cluster.snapshot, after).for_node("n3").shared[ingress.id] is not part
+
+
+def test_a_report_that_changes_no_order_concerns_no_node() -> None:
+    cluster = SimulatedCluster("n1")
+    cluster.create(service_spec("web"))
+    cluster.plan()
+    before = cluster.snapshot
+    cluster.step_workers()
+    assert events_between(before, cluster.snapshot)
+    assert affected_nodes(before, cluster.snapshot, events_between(before, cluster.snapshot)) == set()

@@ -145,6 +145,7 @@ class FakeLeader(DispatcherServicer):
         self.heartbeats = 0
         self.known = True
         self.refuse_reports = False
+        self.slow_reports = 0  # so many are not answered in time
         self.session = ""
         self.changed = asyncio.Event()
 
@@ -173,11 +174,14 @@ class FakeLeader(DispatcherServicer):
             message.session_id, message.term = self.session, message.term or self.term
             yield message
 
-    async def Heartbeat(self, request: HeartbeatRequest, context: Any) -> HeartbeatResponse:  # noqa: N802
-        await self._check(request.session_id, context)
-        self.heartbeats += 1
-        self.changed.set()
-        return HeartbeatResponse()
+    async def Heartbeat(  # noqa: N802
+        self, request: AsyncIterator[HeartbeatRequest], context: Any
+    ) -> AsyncIterator[HeartbeatResponse]:
+        async for one in request:
+            await self._check(one.session_id, context)
+            self.heartbeats += 1
+            self.changed.set()
+            yield HeartbeatResponse()
 
     async def UpdateTaskStatus(  # noqa: N802
         self, request: UpdateTaskStatusRequest, context: Any
@@ -186,6 +190,9 @@ class FakeLeader(DispatcherServicer):
         if self.refuse_reports:
             self.changed.set()
             await context.abort(grpc.StatusCode.UNAVAILABLE, "no quorum")
+        if self.slow_reports:
+            self.slow_reports -= 1
+            await asyncio.Event().wait()
         self.reports += request.reports
         if request.HasField("description"):
             self.descriptions.append(request.description)

@@ -193,6 +193,18 @@ async def test_reports_are_kept_until_they_are_acknowledged(tmp_path: Path) -> N
         await leader.until(lambda: len(worker.agent.reports) == 0)
 
 
+async def test_a_leader_that_is_slow_to_commit_keeps_its_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swarm_worker.session.REPORT_S", 0.1)
+    leader = FakeLeader()
+    leader.slow_reports = 2
+    leader.full = [assigned(make_task())]
+    async with served(leader) as address, node(tmp_path, address):
+        await leader.until(lambda: latest(leader) == TaskState.RUNNING)
+        assert len(leader.requests) == 1
+
+
 async def test_a_node_tells_when_its_engine_goes_and_comes(tmp_path: Path) -> None:
     leader = FakeLeader()
     async with served(leader) as address, node(tmp_path, address) as worker:

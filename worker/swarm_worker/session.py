@@ -1,6 +1,6 @@
 """The session with the leader: assignments come in, heartbeats and reports go out.
 
-A session ends when its stream breaks, when two heartbeats in a row go unanswered, when its leader steps down, or when
+A session ends when its stream breaks, when a heartbeat is not answered in time, when its leader steps down, or when
 something of it was missed; then the next is looked for, at once and with growing pauses while there is no leader.
 Reports wait meanwhile and lose nothing; containers never notice.
 """
@@ -10,13 +10,14 @@ import contextlib
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import grpc
 import structlog
 from swarm_api.defaults import HEARTBEAT_PERIOD_S
 from swarm_api.dispatcher_pb2 import (
     HeartbeatRequest,
+    HeartbeatResponse,
     SessionMessage,
     SessionRequest,
     UpdateTaskStatusRequest,
@@ -25,16 +26,19 @@ from swarm_api.dispatcher_pb2_grpc import DispatcherStub
 from swarm_api.objects_pb2 import NodeDescription
 from swarm_api.specs_pb2 import NodeSpec
 
-from swarm_worker.agent import Agent
 from swarm_worker.channels import ChannelPool
-from swarm_worker.core.assignments import Verdict
+from swarm_worker.core.assignments import AssignmentSet, Verdict
+from swarm_worker.core.reports import PendingReports
 from swarm_worker.errors import SessionError
 from swarm_worker.search import NotLeaderError, Search
 
 if TYPE_CHECKING:
     from swarm_api.dispatcher_pb2_grpc import DispatcherAsyncStub
 
+    Heartbeats = grpc.aio.StreamStreamCall[HeartbeatRequest, HeartbeatResponse]
+
 OPEN_S = 2.0  # for a manager to connect and to send the first message
+LONGEST_OPEN_S = 16.0  # when it did not in time: a leader that a thousand nodes turn to at once needs longer for each
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 YOUNG_PAUSE_S = 0.15  # the longest before the first session: a new node's manager is just coming up
@@ -43,12 +47,25 @@ LEADER_KEY = "leader-address"
 BATCH_S = 0.01  # what is reported together within this goes in one request
 BATCH_SIZE = 256
 REPORT_S = 5.0
-HEARTBEAT_TRIES = 2
-SHORTEST_HEARTBEAT_S = 0.5
+ANSWER_PERIODS = 1.4  # so many periods may a heartbeat go unanswered
+SHORTEST_ANSWER_S = 1.0
 
 _STALE = "the manager's term is over: another one has led since"
 
 log = structlog.get_logger(__name__)
+
+
+class Charge(Protocol):
+    """Who carries out what the leader orders (`agent.Agent`), as far as a session deals with it."""
+
+    assignments: AssignmentSet
+    reports: PendingReports
+    news: asyncio.Event  # there are reports, or a new description
+    description: NodeDescription
+    described: asyncio.Event
+
+    def apply(self, message: SessionMessage) -> Verdict:
+        """Take a message of the session."""
 
 
 @dataclass(slots=True)
@@ -71,7 +88,7 @@ class Session:
 
     def __init__(
         self,
-        agent: Agent,
+        agent: Charge,
         pool: ChannelPool,
         managers: tuple[str, ...],
         *,
@@ -87,6 +104,7 @@ class Session:
         self._on_managers, self._on_node = on_managers, on_node
         self._boot_id = random.getrandbits(63)
         self._described = NodeDescription()  # what the leader knows
+        self._open_s = OPEN_S
         self._renew = asyncio.Event()
         self.connected = asyncio.Event()
         self.reported = asyncio.Event()  # nothing waits to be reported
@@ -123,15 +141,16 @@ class Session:
         stub = DispatcherStub(self._pool.to(address))
         description = self._agent.description
         request = SessionRequest(description=description, address=self._node_address, boot_id=self._boot_id)
-        call = stub.Session(request)
+        call, patience_s = stub.Session(request), self._open_s
         try:
             with _ended_by_us(address):
-                async with asyncio.timeout(OPEN_S):
+                async with asyncio.timeout(patience_s):
                     first = await call.read()
         except grpc.aio.AioRpcError as error:
             raise _refusal(error, address) from error
         except TimeoutError:
             call.cancel()
+            self._open_s = min(2 * patience_s, LONGEST_OPEN_S)
             await self._pool.drop(address)  # it may be a connection to a machine that is gone
             raise SessionError(f"the manager at {address} does not answer") from None
         except asyncio.CancelledError:
@@ -142,7 +161,7 @@ class Session:
         if first.term < self._agent.assignments.term:
             call.cancel()  # it must not win the search: a leader that counts may be a moment behind
             raise SessionError(f"{address}: {_STALE}")
-        self._described = description
+        self._described, self._open_s = description, OPEN_S
         return Link(address, stub, call, first)
 
     # ------------------------------------------------------------------------------------------- serving
@@ -202,21 +221,35 @@ class Session:
 
     async def _beat(self, link: Link) -> None:
         period_s = link.first.heartbeat_period.ToTimedelta().total_seconds() or HEARTBEAT_PERIOD_S
-        request, missed = HeartbeatRequest(session_id=link.session_id), 0
-        while True:
-            if not missed:
+        request, call = HeartbeatRequest(session_id=link.session_id), link.stub.Heartbeat()  # type: ignore[call-arg]  # see write
+        try:
+            while True:
                 await asyncio.sleep(period_s)
-            try:
-                with _ended_by_us(link.address):
-                    answer = await link.stub.Heartbeat(request, timeout=max(0.7 * period_s, SHORTEST_HEARTBEAT_S))
-            except grpc.aio.AioRpcError as error:
-                missed += 1
-                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or missed >= HEARTBEAT_TRIES:
-                    await self._pool.drop(link.address)
-                    raise _refusal(error, link.address) from error
-                continue
-            missed = 0
-            period_s = answer.period.ToTimedelta().total_seconds() or period_s
+                answer = await self._answered(link, call, request, max(ANSWER_PERIODS * period_s, SHORTEST_ANSWER_S))
+                period_s = answer.period.ToTimedelta().total_seconds() or period_s
+        finally:
+            call.cancel()
+
+    async def _answered(
+        self, link: Link, call: "Heartbeats", request: HeartbeatRequest, limit_s: float
+    ) -> HeartbeatResponse:
+        """The answer to a heartbeat; SessionError when the session is over or none comes in time."""
+        try:
+            with _ended_by_us(link.address):
+                async with asyncio.timeout(limit_s):
+                    await call.write(request)
+                    answer = await call.read()
+        except TimeoutError:
+            reason = f"the manager at {link.address} does not answer heartbeats"
+        except grpc.aio.AioRpcError as error:
+            await self._pool.drop(link.address)
+            raise _refusal(error, link.address) from error
+        else:
+            if isinstance(answer, HeartbeatResponse):
+                return answer
+            reason = f"the manager at {link.address} takes no more heartbeats"
+        await self._pool.drop(link.address)
+        raise SessionError(reason)
 
     # ----------------------------------------------------------------------------------------- reporting
 
@@ -242,6 +275,8 @@ class Session:
                 with _ended_by_us(link.address):
                     await link.stub.UpdateTaskStatus(request, timeout=REPORT_S)
             except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    continue  # slow to commit, and no reason to open a new session: heartbeats tell whether it lives
                 raise _refusal(error, link.address) from error
             agent.reports.acknowledge(reports)
             self._described = description

@@ -3,15 +3,17 @@
 Only the leader answers; another manager names it in the trailing metadata `leader-address`.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from swarm_api.defaults import HEARTBEAT_PERIOD_S
 from swarm_api.dispatcher_pb2 import (
-    Assignment,
     HeartbeatRequest,
     HeartbeatResponse,
+    ManagerPeer,
     SessionMessage,
     SessionRequest,
     UpdateTaskStatusRequest,
@@ -27,7 +29,7 @@ from swarm_manager.api.forward import Leadership
 from swarm_manager.api.managers import peers
 from swarm_manager.api.reports import Reports
 from swarm_manager.api.sessions import NodeSession, Sessions
-from swarm_manager.core.dispatch import Assignments, difference
+from swarm_manager.core.dispatch import NOTHING, Assignments
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.core.times import seconds_ns
 from swarm_manager.errors import DeniedError, NotFoundError, RefusedError
@@ -44,6 +46,15 @@ class NotTheLeaderError(RefusedError):
         self.trailing = ((LEADER_ADDRESS, leader_address),) if leader_address else ()
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What all nodes' messages are made from; kept while sessions ask for the same snapshot."""
+
+    snapshot: Snapshot
+    assignments: Assignments
+    managers: list[ManagerPeer]
+
+
 class DispatcherRpcs(DispatcherServicer):
     """Session, Heartbeat, UpdateTaskStatus."""
 
@@ -52,9 +63,13 @@ class DispatcherRpcs(DispatcherServicer):
         self._leadership = leadership
         self._sessions = sessions
         self._reports = reports
-        self._computed: tuple[Snapshot, Assignments] | None = None
+        self._picture: Picture | None = None
 
-    async def Session(self, request: SessionRequest, context: Any) -> AsyncIterator[SessionMessage]:  # noqa: N802, ARG002 - gRPC's
+    async def Session(  # type: ignore[override]  # noqa: N802 - gRPC's; the gate passes bytes on as they are
+        self,
+        request: SessionRequest,
+        context: Any,  # noqa: ARG002 - gRPC's
+    ) -> AsyncIterator[bytes]:
         """Register the caller's node, then stream what it must know until either side ends it."""
         self._refuse_unless_leading()
         node_id = caller().node_id
@@ -68,7 +83,7 @@ class DispatcherRpcs(DispatcherServicer):
         finally:
             self._sessions.close(session)
 
-    async def _messages(self, session: NodeSession) -> AsyncIterator[SessionMessage]:
+    async def _messages(self, session: NodeSession) -> AsyncIterator[bytes]:
         while True:
             session.wake.clear()
             if session.ended is not None:
@@ -76,6 +91,7 @@ class DispatcherRpcs(DispatcherServicer):
             message = self._next(session, self._store.snapshot)
             if message is not None:
                 yield message
+                await asyncio.sleep(self._sessions.pause_s)
             await session.wake.wait()
 
     def _reason(self, session: NodeSession) -> Exception:
@@ -84,28 +100,29 @@ class DispatcherRpcs(DispatcherServicer):
             return NotTheLeaderError(self._leadership.leader_address())
         return session.ended
 
-    def _next(self, session: NodeSession, snapshot: Snapshot) -> SessionMessage | None:
-        """What the node does not know yet; None when it knows all."""
+    def _next(self, session: NodeSession, snapshot: Snapshot) -> bytes | None:
+        """What the node does not know yet, as the bytes of a message; None when it knows all."""
         node = snapshot.nodes.get(session.node_id)
         if node is None:
             raise NotFoundError(f"Node {session.node_id} was removed from the cluster.")
         message = SessionMessage(session_id=session.id, term=self._sessions.term or 0)
-        first = session.sent is None
-        changed = _fill_assignments(message, session, self._assignments(snapshot).for_node(session.node_id))
-        changed |= self._fill_node(message, session, node)
-        changed |= _fill_managers(message, session, snapshot)
-        if not first and not changed:
+        picture = self._picture_of(snapshot)
+        message.full = session.sent is None
+        changed = _changed_assignments(session, picture.assignments)
+        news = [bool(changed), self._fill_node(message, session, node)]
+        news.append(_fill_managers(message, session, picture.managers))
+        if not message.full and not any(news):
             return None
         session.sequence += 1
         message.sequence = session.sequence
         message.heartbeat_period.CopyFrom(heartbeat_period(snapshot))
-        return message
+        return message.SerializeToString() + changed
 
-    def _assignments(self, snapshot: Snapshot) -> Assignments:
-        """Those of one snapshot share what all nodes are told alike, so they are kept while sessions ask for them."""
-        if self._computed is None or self._computed[0] is not snapshot:
-            self._computed = (snapshot, Assignments(snapshot))
-        return self._computed[1]
+    def _picture_of(self, snapshot: Snapshot) -> Picture:
+        if self._picture is None or self._picture.snapshot is not snapshot:
+            before = self._picture.assignments if self._picture is not None else None
+            self._picture = Picture(snapshot, Assignments(snapshot, before), peers(snapshot))
+        return self._picture
 
     def _fill_node(self, message: SessionMessage, session: NodeSession, node: Node) -> bool:
         wanted = NodeSpec()
@@ -117,11 +134,17 @@ class DispatcherRpcs(DispatcherServicer):
         message.node.CopyFrom(wanted)
         return True
 
-    async def Heartbeat(self, request: HeartbeatRequest, context: Any) -> HeartbeatResponse:  # noqa: N802, ARG002 - gRPC's
-        """Note that the node lives."""
-        self._refuse_unless_leading()
-        self._sessions.heard(caller().node_id, request.session_id)
-        return HeartbeatResponse(period=heartbeat_period(self._store.snapshot))
+    async def Heartbeat(  # noqa: N802 - gRPC's
+        self,
+        request: AsyncIterator[HeartbeatRequest],
+        context: Any,  # noqa: ARG002 - gRPC's
+    ) -> AsyncIterator[HeartbeatResponse]:
+        """Note each time that the node lives."""
+        node_id = caller().node_id
+        async for one in request:
+            self._refuse_unless_leading()
+            self._sessions.heard(node_id, one.session_id)
+            yield HeartbeatResponse(period=heartbeat_period(self._store.snapshot))
 
     async def UpdateTaskStatus(  # noqa: N802 - gRPC's
         self,
@@ -153,17 +176,15 @@ def heartbeat_period(snapshot: Snapshot) -> Duration:
     return period
 
 
-def _fill_assignments(message: SessionMessage, session: NodeSession, wanted: dict[str, Assignment]) -> bool:
-    changed, removed = difference(session.sent or {}, wanted)
-    message.full = session.sent is None
-    message.set.extend(changed)
-    message.removed.extend(removed)
+def _changed_assignments(session: NodeSession, assignments: Assignments) -> bytes:
+    before = NOTHING if session.sent is None else session.sent
+    wanted = assignments.for_node(session.node_id, before)
+    changed = assignments.differences.between(before, wanted)
     session.sent = wanted
-    return bool(changed or removed)
+    return changed
 
 
-def _fill_managers(message: SessionMessage, session: NodeSession, snapshot: Snapshot) -> bool:
-    managers = peers(snapshot)
+def _fill_managers(message: SessionMessage, session: NodeSession, managers: list[ManagerPeer]) -> bool:
     if session.sent_managers == managers:
         return False
     session.sent_managers = managers

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from swarm_api.ids import new_id
 from swarm_api.wellformed import malformed
 
-from swarm_manager.api.auth import Authenticate, Caller, set_caller
+from swarm_manager.api.auth import Authenticate, Caller, caller, set_caller
 from swarm_manager.api.forward import Forwarder, RelayedError
 from swarm_manager.api.rules import Rule
 from swarm_manager.api.status import code_of
@@ -38,6 +38,8 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not subscri
             return None  # no such method: gRPC says UNIMPLEMENTED
         path = handler_call_details.method
         rule = self._rules.get(path)
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._exchange(path, rule, handler))
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(self._stream(path, rule, handler))
         return grpc.unary_unary_rpc_method_handler(self._unary(path, rule, handler))
@@ -70,12 +72,31 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not subscri
 
         return answer
 
+    def _exchange(self, path: str, rule: Rule | None, handler: Any) -> Any:
+        """Each request is answered by messages of its own; the caller is known from the first one on."""
+
+        async def answer(raw: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            try:
+                rule_known = self._let_in(path, rule, context)
+                requests = (_parsed(rule_known, one) async for one in raw)
+                async for message in handler.stream_stream(requests, context):
+                    yield _bytes(message)
+            except Exception as error:  # noqa: BLE001 - every fault must become an answer
+                await abort(context, path, error)
+
+        return answer
+
     def _admit(self, path: str, rule: Rule | None, raw: bytes, context: Any) -> tuple[Caller, Message]:
+        known = self._let_in(path, rule, context)
+        return caller(), _parsed(known, raw)
+
+    def _let_in(self, path: str, rule: Rule | None, context: Any) -> Rule:
+        """The rule of a call that it admits; DeniedError for others."""
         who = self._authenticate(context)
         if rule is None or who.role not in rule.roles:
             raise DeniedError(_refusal(path, rule, who))
         set_caller(who)
-        return who, _parsed(rule, raw)
+        return rule
 
 
 async def abort(context: Any, path: str, error: Exception) -> NoReturn:

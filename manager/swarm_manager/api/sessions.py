@@ -5,6 +5,10 @@ Theory of operation
     queue of messages but a flag: when it is set, the assignments of the node are computed from the latest snapshot
     and what differs from those sent last is sent.  So a slow worker gets the latest state, never a backlog.
 
+    A change that concerns all nodes costs a message a node.  When a thousand nodes join, that would be a thousand times
+    a thousand: so a node is told at once after a while of silence, and further news not before `pause_s` has passed,
+    which is the longer the more nodes there are to be told.
+
     Silence is measured on the loop's own clock.  A loop that was late itself (frozen, or starved) could not hear
     anybody: the time it was away is given to every node (`tick`).  What nodes were last seen by an earlier leader
     nobody knows, so under a new one all begin with the whole patience.
@@ -18,11 +22,15 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from swarm_api.dispatcher_pb2 import Assignment, ManagerPeer
+from swarm_api.dispatcher_pb2 import ManagerPeer
 from swarm_api.specs_pb2 import NodeSpec
 
+from swarm_manager.core.dispatch import Told
 from swarm_manager.errors import ManagerError, NotFoundError, NotLeaderError, RefusedError
 
+_PAUSE_S_A_NODE = 0.0005  # twice what a message costs: half of the loop's time is left for all else
+_LONGEST_PAUSE_S = 0.5  # workers rely on others hearing within a second that a task is about to stop
+_SHORTEST_PAUSE_S = 0.005
 _LATE_S = 0.5  # a loop that comes later than this was away
 
 
@@ -35,7 +43,7 @@ class NodeSession:
     boot_id: int
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     sequence: int = 0
-    sent: dict[str, Assignment] | None = None  # None: nothing yet
+    sent: Told | None = None  # None: nothing yet
     sent_node: NodeSpec | None = None
     sent_managers: list[ManagerPeer] | None = None
     ended: ManagerError | None = None
@@ -122,6 +130,12 @@ class Sessions:
     def wake_all(self) -> None:
         """Look at all of them."""
         self.wake(list(self._sessions))
+
+    @property
+    def pause_s(self) -> float:
+        """For how long a node that was told something is told nothing more; 0 in small clusters."""
+        pause_s = min(len(self._sessions) * _PAUSE_S_A_NODE, _LONGEST_PAUSE_S)
+        return pause_s if pause_s >= _SHORTEST_PAUSE_S else 0.0
 
     def node_ids(self) -> list[str]:
         """The nodes that have a session."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.manager.processes import ManagerProcess, free_ports, wait_for
+from tests.integration.manager.processes import ManagerProcess, free_ports, grow
 
 
 @pytest.fixture
@@ -33,18 +33,3 @@ def managers(tmp_path: Path) -> Iterator[list[ManagerProcess]]:
         for manager in cluster:
             manager.stop()
             print(manager.folder.name, manager.log)  # shown by pytest when the test fails
-
-
-def grow(cluster: list[ManagerProcess]) -> None:
-    """Make a cluster of the first, and let the others join."""
-    first, *others = cluster
-    first.init()
-    first.start()
-    first.wait_until_leading()
-    token = first.tokens()["manager"]
-    for other in others:
-        other.join(first, token)
-        other.start()
-    wait_for("three voters", lambda: sum(m.voter for m in first.info().managers) == len(cluster))
-    for other in others:
-        wait_for("the state", lambda other=other: other.info().cluster_id)

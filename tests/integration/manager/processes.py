@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc
 from swarm_api import ca_pb2, identity
@@ -201,6 +201,21 @@ class ManagerProcess:
         wait_for("a leader with a cluster", lambda: self.info().leader_id and self.info().cluster_id)
 
 
+def grow(cluster: list[ManagerProcess]) -> None:
+    """Make a cluster of the first, and let the others join."""
+    first, *others = cluster
+    first.init()
+    first.start()
+    first.wait_until_leading()
+    token = first.tokens()["manager"]
+    for other in others:
+        other.join(first, token)
+        other.start()
+    wait_for("three voters", lambda: sum(m.voter for m in first.info().managers) == len(cluster))
+    for other in others:
+        wait_for("the state", lambda other=other: other.info().cluster_id)  # type: ignore[misc]  # a string
+
+
 class FakeWorker:
     """A node that holds a session and pretends that every task it is given runs."""
 
@@ -228,7 +243,7 @@ class FakeWorker:
         request.description.platform.architecture = "amd64"
         self.stream: Any = self.dispatcher.Session(request, timeout=60)
         self.take()
-        return self.stream
+        return cast("Iterator[SessionMessage]", self.stream)
 
     def take(self) -> SessionMessage:
         """The next message, applied."""
@@ -247,7 +262,8 @@ class FakeWorker:
         return [item.task for item in self.assignments.values() if item.HasField("task")]
 
     def heartbeat(self) -> None:
-        self.dispatcher.Heartbeat(HeartbeatRequest(session_id=self.session_id), timeout=5)
+        beats: Any = self.dispatcher.Heartbeat(iter([HeartbeatRequest(session_id=self.session_id)]), timeout=5)
+        next(beats)
 
     def report(self, task: Task, state: "TaskState.ValueType", message: str = "") -> None:
         report = TaskReport(task_id=task.id)

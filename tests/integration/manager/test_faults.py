@@ -23,7 +23,6 @@ from swarm_api.control_pb2 import (
     UpdateClusterRequest,
 )
 from swarm_api.control_pb2_grpc import ControlStub
-from swarm_api.dispatcher_pb2 import HeartbeatRequest
 from swarm_api.identity import NodeCredentials
 from swarm_api.join_token import JoinToken
 from swarm_api.objects_pb2 import Node
@@ -112,7 +111,7 @@ def test_a_silent_node_is_down_and_comes_back(manager: ManagerProcess) -> None:
     assert state_of(manager, worker).status.state == NodeState.READY_STATE
     wait_for("the silence to be noticed", lambda: state_of(manager, worker).status.state == NodeState.DOWN)
     with refused(grpc.StatusCode.NOT_FOUND, "session"):
-        worker.dispatcher.Heartbeat(HeartbeatRequest(session_id=worker.session_id), timeout=5)
+        worker.heartbeat()
     worker.open(manager)
     assert state_of(manager, worker).status.state == NodeState.READY_STATE
 

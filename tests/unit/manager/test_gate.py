@@ -1,6 +1,6 @@
 """Who may call what: every RPC, every role."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +8,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 from swarm_api.control_pb2 import CreateServiceRequest, GetInfoRequest, ListRequest
+from swarm_api.dispatcher_pb2 import HeartbeatRequest
 from swarm_manager.api.auth import ADMIN, MANAGER, WORKER, Caller, caller
 from swarm_manager.api.gate import Gate
 from swarm_manager.api.rules import SERVED, Rule, read_rules
@@ -15,6 +16,8 @@ from swarm_manager.errors import NotFoundError
 
 RULES = read_rules()
 ROLES = (ADMIN, MANAGER, WORKER, "joiner-worker", "joiner-manager", "", "root")
+METHODS = [(s, m) for file in SERVED for s in file.services_by_name.values() for m in s.methods]
+EXCHANGES = {f"/{service.full_name}/{method.name}" for service, method in METHODS if method.client_streaming}
 JOINER_ONLY = "/swarm.v1.Ca/IssueNodeCertificate"
 
 
@@ -44,10 +47,17 @@ async def call(role: str, path: str, raw: bytes, rules: Mapping[str, Rule] = RUL
     async def stream(request: Message, context: Any) -> Any:
         yield request
 
+    async def exchange(requests: AsyncIterator[Message], context: Any) -> Any:
+        async for request in requests:
+            yield request
+
     rule = RULES.get(path)
     streams = rule is not None and rule.streams
-    make = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
-    handler = make(stream if streams else unary)
+    if path in EXCHANGES:
+        handler = grpc.stream_stream_rpc_method_handler(exchange)
+    else:
+        make = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+        handler = make(stream if streams else unary)
 
     async def continuation(details: Any) -> Any:
         return handler
@@ -55,6 +65,8 @@ async def call(role: str, path: str, raw: bytes, rules: Mapping[str, Rule] = RUL
     gate = Gate(lambda peer: Caller(role, "n1"), rules, RunsHere())  # type: ignore[arg-type]  # a fake forwarder
     wrapped = await gate.intercept_service(continuation, SimpleNamespace(method=path))
     try:
+        if path in EXCHANGES:
+            return [message async for message in wrapped.stream_stream(_twice(raw), Context())]
         if streams:
             return [message async for message in wrapped.unary_stream(raw, Context())]
         return await wrapped.unary_unary(raw, Context())
@@ -62,9 +74,21 @@ async def call(role: str, path: str, raw: bytes, rules: Mapping[str, Rule] = RUL
         return error.args
 
 
+async def _twice(raw: bytes) -> AsyncIterator[bytes]:
+    yield raw
+    yield raw
+
+
+async def test_a_stream_of_requests_is_answered_one_by_one_and_ends_with_a_bad_one() -> None:
+    path = "/swarm.v1.Dispatcher/Heartbeat"
+    assert path in EXCHANGES
+    raw = HeartbeatRequest(session_id="s1").SerializeToString()
+    assert await call(WORKER, path, raw) == [raw, raw]
+    assert (await call(WORKER, path, b"\xff\xff\xff"))[0] == grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_every_rpc_of_every_service_has_a_rule_with_roles() -> None:
-    methods = [m for file in SERVED for s in file.services_by_name.values() for m in s.methods]
-    assert len(methods) == len(RULES) > 30
+    assert len(METHODS) == len(RULES) > 30
     assert [path for path, rule in RULES.items() if not rule.roles] == []
 
 

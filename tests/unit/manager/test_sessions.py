@@ -86,3 +86,15 @@ def test_the_end_of_a_reign_ends_all_sessions(sessions: Sessions) -> None:
     assert session.wake.is_set()
     with pytest.raises(NotLeaderError):
         sessions.open("n1", 1)
+
+
+def test_the_more_nodes_there_are_the_longer_one_that_was_told_something_waits_for_more(sessions: Sessions) -> None:
+    for number in range(5):
+        sessions.open(f"n{number}", 1)
+    assert sessions.pause_s == 0.0
+    for number in range(5, 400):
+        sessions.open(f"n{number}", 1)
+    assert sessions.pause_s == pytest.approx(0.2)
+    for number in range(400, 3000):
+        sessions.open(f"n{number}", 1)
+    assert sessions.pause_s == 0.5, "workers count on hearing within a second of a task that is about to stop"

@@ -1,7 +1,7 @@
 """All of a leading manager but the wire and Raft: the real gate, servicers, state machine and planner."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -128,7 +128,9 @@ class WholeManager:
         wrapped = await self._gate_of(who).intercept_service(continuation, SimpleNamespace(method=path))
         try:
             async with asyncio.timeout(LOOK_S if handler.response_streaming else None):
-                if handler.response_streaming:
+                if handler.request_streaming:
+                    await anext(wrapped.stream_stream(_one(raw), _Context()))
+                elif handler.response_streaming:
                     await anext(wrapped.unary_stream(raw, _Context()))
                 else:
                     await wrapped.unary_unary(raw, _Context())
@@ -168,6 +170,10 @@ class WholeManager:
         for node_id in self.store.snapshot.nodes:
             for assignment in assignments.for_node(node_id).values():
                 assignment.SerializeToString()
+
+
+async def _one(raw: bytes) -> AsyncIterator[bytes]:
+    yield raw
 
 
 def _furnished() -> MemoryStore:

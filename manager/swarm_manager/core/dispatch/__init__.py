@@ -1,6 +1,7 @@
 """What each node is told, computed from a snapshot; and whom a commit concerns."""
 
 from swarm_manager.core.dispatch.affected import affected_nodes
-from swarm_manager.core.dispatch.assignments import Assignments, assignments_for, difference
+from swarm_manager.core.dispatch.assignments import Assignments, assignments_for
+from swarm_manager.core.dispatch.told import NOTHING, Differences, Told
 
-__all__ = ["Assignments", "affected_nodes", "assignments_for", "difference"]
+__all__ = ["NOTHING", "Assignments", "Differences", "Told", "affected_nodes", "assignments_for"]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from swarm_api.objects_pb2 import Config, Network, Node, Secret, Service, Task
 
 from swarm_manager.core.diff import Event
-from swarm_manager.core.dispatch.assignments import is_serving
+from swarm_manager.core.dispatch.assignments import is_serving, ordered
 from swarm_manager.core.draft import is_assigned, is_live, published_ports
 from swarm_manager.core.snapshot import View
 
@@ -15,16 +15,28 @@ def affected_nodes(old: View, new: View, happened: Iterable[Event]) -> set[str]:
     nodes: set[str] = set()
     networks: set[str] = set()
     for event in happened:
-        for obj in (event.old, event.new):
-            if isinstance(obj, Task):
-                nodes.add(obj.node_id)
-            elif isinstance(obj, Secret | Config):
-                nodes |= _users(new, obj)
+        obj = event.new or event.old
+        if isinstance(obj, Task):
+            nodes |= _nodes_of_task(event.old, event.new)  # type: ignore[arg-type]  # both are tasks or None
+        elif isinstance(obj, Secret | Config):
+            nodes |= _users(new, obj)
         networks |= _networks_touched(old, new, event)
     for network_id in networks:
         nodes |= _participants(old, network_id) | _participants(new, network_id)
     nodes.discard("")
     return nodes
+
+
+def _nodes_of_task(before: Task | None, after: Task | None) -> set[str]:
+    """The node of the task, when it is told something new of it; not of what it reported itself."""
+    if before is not None and after is not None and _order(before) == _order(after):
+        return set()
+    return {task.node_id for task in (before, after) if task is not None}
+
+
+def _order(task: Task) -> Task | None:
+    """The task as its node is told of it; None when it is not."""
+    return ordered(task) if is_assigned(task) and is_live(task) else None
 
 
 def _networks_touched(old: View, new: View, event: Event) -> set[str]:

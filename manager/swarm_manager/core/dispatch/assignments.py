@@ -2,12 +2,12 @@
 
 A node takes part in a network when it has a task in it that is not over, and in the ingress network always.  Of each
 network it gets the addresses of all tasks and gateways, and the names and virtual addresses of all services; that part
-is the same for all nodes, so `Assignments` computes it once a network.
+is the same for all nodes, so `Assignments` computes it once a network (see told.py).
 
 A task is sent without its observed state and without `meta`: what a worker reports is not sent back to it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
 
 from swarm_api.defaults import VXLAN_PORT
@@ -27,47 +27,57 @@ from swarm_api.types_pb2 import (
     RUNNING,
 )
 
+from swarm_manager.core.dispatch.told import NOTHING, Differences, Shared, Told
 from swarm_manager.core.draft import is_assigned, is_live, port_key, published_ports
+from swarm_manager.core.scratch import copy_of
 from swarm_manager.core.snapshot import View
 
-Keyed = dict[str, Assignment]
 
-
-def assignments_for(view: View, node_id: str) -> Keyed:
-    """All that a node is told, by key."""
+def assignments_for(view: View, node_id: str) -> Told:
+    """All that a node is told."""
     return Assignments(view).for_node(node_id)
 
 
 class Assignments:
-    """The assignments of any number of nodes at one snapshot; what nodes share is computed once."""
+    """The assignments of any number of nodes at one snapshot; what nodes share is computed once.
 
-    def __init__(self, view: View) -> None:
+    `before`: those of an earlier snapshot, whose shared parts are taken over where nothing about them has changed.
+    """
+
+    def __init__(self, view: View, before: "Assignments | None" = None) -> None:
         self._view = view
-        self._shared: dict[str, Keyed] = {}
+        self._shared: dict[str, Shared] = {}
+        self._before: dict[str, Shared] = {} if before is None else before._parts(view)
+        self.differences = Differences()
 
-    def for_node(self, node_id: str) -> Keyed:
-        """All that the node is told, by key."""
+    def for_node(self, node_id: str, before: Told = NOTHING) -> Told:
+        """All that the node is told. `before`: what it was told last, to be taken over where it is the same."""
         view = self._view
         if node_id not in view.nodes:
-            return {}
+            return NOTHING
         tasks = [task for task in view.tasks_on_node(node_id).values() if is_assigned(task) and is_live(task)]
-        keyed = dict(chain(_tasks(tasks), _secrets(view, tasks), _configs(view, tasks)))
-        for network in networks_of_node(view, node_id, tasks):
-            keyed.update(_network(view, network, node_id))
-            keyed.update(self._shared_by_all(network))
-            keyed.pop(_gateway_key(network.id, node_id), None)
-        return keyed
+        networks = networks_of_node(view, node_id, tasks)
+        keyed_tasks = {f"task/{task.id}": task for task in tasks}
+        own = dict(chain(_orders(keyed_tasks, before), _secrets(view, tasks), _configs(view, tasks)))
+        own.update(_network(view, network, node_id) for network in networks)
+        shared = {network.id: self._shared_by_all(network) for network in networks}
+        return Told(own, shared, keyed_tasks, frozenset(_gateway_key(network.id, node_id) for network in networks))
 
-    def _shared_by_all(self, network: Network) -> Keyed:
-        if network.id not in self._shared:
-            self._shared[network.id] = dict(_about_network(self._view, network))
-        return self._shared[network.id]
+    def _parts(self, view: View) -> dict[str, Shared]:
+        """The shared parts known here of the networks that are still there."""
+        return {key: part for key, part in {**self._before, **self._shared}.items() if key in view.networks}
 
+    def _shared_by_all(self, network: Network) -> Shared:
+        if (part := self._shared.get(network.id)) is None:
+            part = self._shared[network.id] = self._taken_over(network) or self._computed(network)
+        return part
 
-def difference(old: Mapping[str, Assignment], new: Mapping[str, Assignment]) -> tuple[list[Assignment], list[str]]:
-    """What to set and which keys to remove to come from `old` to `new`, each in the order of keys."""
-    changed = (key for key, item in new.items() if (had := old.get(key)) is not item and had != item)
-    return [new[key] for key in sorted(changed)], sorted(old.keys() - new.keys())
+    def _taken_over(self, network: Network) -> Shared | None:
+        part = self._before.get(network.id)
+        return part if part is not None and part.is_of(_basis(self._view, network)) else None
+
+    def _computed(self, network: Network) -> Shared:
+        return Shared(dict(_about_network(self._view, network)), _basis(self._view, network))
 
 
 def networks_of_node(view: View, node_id: str, tasks: list[Task]) -> list[Network]:
@@ -82,13 +92,18 @@ def networks_of_node(view: View, node_id: str, tasks: list[Task]) -> list[Networ
 # The node's own
 
 
-def _tasks(tasks: list[Task]) -> Iterator[tuple[str, Assignment]]:
-    for task in tasks:
-        key = f"task/{task.id}"
-        sent = Assignment(key=key, task=task)
-        sent.task.ClearField("status")
-        sent.task.ClearField("meta")
-        yield key, sent
+def _orders(tasks: dict[str, Task], before: Told) -> Iterator[tuple[str, Assignment]]:
+    for key, task in tasks.items():
+        is_same = before.tasks.get(key) is task
+        yield key, before.own[key] if is_same else Assignment(key=key, task=ordered(task))
+
+
+def ordered(task: Task) -> Task:
+    """The task as an order to its node."""
+    order = copy_of(task)
+    order.ClearField("status")
+    order.ClearField("meta")
+    return order
 
 
 def _secrets(view: View, tasks: list[Task]) -> Iterator[tuple[str, Assignment]]:
@@ -107,7 +122,7 @@ def _configs(view: View, tasks: list[Task]) -> Iterator[tuple[str, Assignment]]:
             yield f"config/{config_id}", Assignment(key=f"config/{config_id}", config=item)
 
 
-def _network(view: View, network: Network, node_id: str) -> Keyed:
+def _network(view: View, network: Network, node_id: str) -> tuple[str, Assignment]:
     key = f"network/{network.id}"
     item = NetworkAssignment(
         network_id=network.id,
@@ -120,10 +135,22 @@ def _network(view: View, network: Network, node_id: str) -> Keyed:
         vxlan_port=(view.cluster.spec.vxlan_port if view.cluster is not None else 0) or VXLAN_PORT,
         driver_opts=network.spec.driver_opts,
     )
-    return {key: Assignment(key=key, network=item)}
+    return key, Assignment(key=key, network=item)
 
 
 # What all nodes of a network share
+
+
+def _basis(view: View, network: Network) -> tuple[object, ...]:
+    """All of the state that `_about_network` reads; the same objects, the same outcome."""
+    return (
+        network,
+        view.tasks_by_network.get(network.id),
+        view.nodes,
+        view.services,
+        view.services_by_network.get(network.id),
+        view.published,
+    )
 
 
 def _about_network(view: View, network: Network) -> Iterator[tuple[str, Assignment]]:
