@@ -19,7 +19,7 @@ from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.errors import TooOldError
 
 RING_SIZE = 4096  # commits
-RING_SIZE_BYTES = 32 * 1024 * 1024  # of what they carried; some hold half a megabyte
+RING_SIZE_BYTES = 4 * 1024 * 1024  # of what they carried; in memory it takes some twenty times that
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from swarm_api.identity import ROLE_MANAGER, CertificateError, NodeCredentials, 
 from swarm_api.objects_pb2 import Cluster, Node
 from swarm_api.raft_pb2_grpc import add_RaftMembershipServicer_to_server
 
-from swarm_manager import raft_folder
+from swarm_manager import garbage, raft_folder
 from swarm_manager.api.auth import Authenticate, Authenticator, local_admin
 from swarm_manager.api.ca import CaRpcs
 from swarm_manager.api.control import ControlRpcs
@@ -196,6 +196,7 @@ class Manager:
         self._replica = replica
         self._seed = SeedFile(self._settings.seed_file, disk.ring)
         self._keeper = KeyKeeper(disk, lambda: self._store.snapshot.cluster)
+        garbage.settle()
         self._renewal = ChangeNotice(self._credentials, lambda fresh: _replace(identity, fresh))
         replica.start()
 

@@ -233,3 +233,16 @@ def test_a_node_that_closed_its_session_is_not_given_up_yet() -> None:
     cluster.run(60)
     assert len(cluster.wanted("web")) == 2
     assert {task.node_id for task in cluster.wanted("web")} == {"n1", "n2"}
+
+
+def test_many_dirty_services_are_planned_for_in_portions() -> None:
+    cluster = SimulatedCluster("n1")
+    for name in ("a", "b", "c"):
+        cluster.create(service_spec(name, replicas=3))
+    cluster.run()
+    services = set(cluster.snapshot.services)
+    now, later = planner.portion(cluster.snapshot, services | {"n1"}, tasks=4)
+    assert len(now & services) == 2
+    assert now | later == services | {"n1"}
+    assert "n1" in now
+    assert planner.portion(cluster.snapshot, services, tasks=9) == (services, set())

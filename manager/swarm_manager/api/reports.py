@@ -14,6 +14,7 @@ from swarm_api.store_pb2 import Change
 
 from swarm_manager.api.proposing import change_set, now_timestamp
 from swarm_manager.core import status
+from swarm_manager.core.entries import entries
 from swarm_manager.core.machine import Committed
 from swarm_manager.core.snapshot import View
 from swarm_manager.errors import ManagerError, NotLeaderError, OutcomeUnknownError, RefusedError
@@ -21,7 +22,9 @@ from swarm_manager.ports import Store
 
 _log = structlog.get_logger("reports")
 GATHER_S = 0.012
-_BATCH_SIZE_BYTES = 256 * 1024
+GATHER_S_A_NODE = 0.0002  # more where many report: a commit of its own for each few would cost them all more time
+_BATCH_SIZE_BYTES = 32 * 1024  # of reports that are committed and acknowledged together
+_ENTRY_SIZE_BYTES = 256 * 1024  # of the tasks that they change, which are larger than the reports
 _ATTEMPTS = 20
 
 
@@ -65,9 +68,9 @@ class Reports:
         while True:
             await self._arrived.wait()
             await asyncio.sleep(max(0.0, not_before - clock()))
-            not_before = clock() + GATHER_S
             self._arrived.clear()
             gathered, self._gathered = self._gathered, {}
+            not_before = clock() + GATHER_S + len(gathered) * GATHER_S_A_NODE
             try:
                 for batch in _batches(gathered):
                     await self._settle(batch, term)
@@ -97,18 +100,24 @@ class Reports:
     async def _commit(self, batch: dict[str, _FromNode], term: int) -> None:
         for _ in range(_ATTEMPTS):
             changes = _merged(self._store.snapshot, batch)
-            if not changes:
+            if await self._propose(changes, term):
                 return
-            try:
-                outcome = await self._store.propose(change_set(changes), term)
-            except OutcomeUnknownError:
-                continue  # merging again is safe: what was committed makes no change
-            if isinstance(outcome, Committed):
-                return
-            if not outcome.stale:
-                _log.error("a report was refused", reason=outcome.reason)
-                raise RefusedError(outcome.reason)
         raise OutcomeUnknownError("The report could not be committed; report again.")
+
+    async def _propose(self, changes: list[Change], term: int) -> bool:
+        """Whether all is committed; else merging again is safe: what was committed makes no change."""
+        for entry in entries(changes, _ENTRY_SIZE_BYTES):
+            try:
+                outcome = await self._store.propose(change_set(entry), term)
+            except OutcomeUnknownError:
+                return False
+            if isinstance(outcome, Committed):
+                continue
+            if outcome.stale:
+                return False
+            _log.error("a report was refused", reason=outcome.reason)
+            raise RefusedError(outcome.reason)
+        return True
 
 
 def _batches(gathered: dict[str, _FromNode]) -> list[dict[str, _FromNode]]:

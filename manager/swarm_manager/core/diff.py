@@ -12,6 +12,7 @@ from swarm_api.objects_pb2 import (
     Task,
 )
 from swarm_api.store_pb2 import ChangeSet
+from swarm_api.types_pb2 import ASSIGNED, STARTING
 
 from swarm_manager.core.draft import is_live
 from swarm_manager.core.kinds import KINDS, Stored
@@ -84,10 +85,13 @@ FREED = "freed"
 def dirty_ids(happened: Iterable[Event]) -> set[str]:
     """What the planner has to look at again: ids of services, nodes and networks that changed, and `FREED`.
 
-    A task's change makes its service dirty, not its node: nodes are looked at when they themselves change.
+    A task's change makes its service dirty, not its node: nodes are looked at when they themselves change. A task that
+    is being prepared changes nothing for the planner before it starts.
     """
     dirty: set[str] = set()
     for event in happened:
+        if _is_being_prepared(event.old, event.new):
+            continue
         if event.kind in _PLANNED:
             dirty.add(event.id)
         if isinstance(event.old, Task):
@@ -97,6 +101,13 @@ def dirty_ids(happened: Iterable[Event]) -> set[str]:
         if isinstance(event.new, Task):
             dirty.add(event.new.service_id)
     return dirty
+
+
+def _is_being_prepared(old: Stored | None, new: Stored | None) -> bool:
+    """Whether an assigned task is being prepared, and nothing about it changed that is planned for."""
+    if not isinstance(old, Task) or not isinstance(new, Task):
+        return False
+    return ASSIGNED <= old.status.state <= new.status.state < STARTING and old.desired_state == new.desired_state
 
 
 _PLANNED = frozenset({NODE, SERVICE, NETWORK, CLUSTER})

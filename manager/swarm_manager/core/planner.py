@@ -31,6 +31,7 @@ from swarm_manager.core.allocate.allocator import (
 )
 from swarm_manager.core.diff import FREED
 from swarm_manager.core.draft import is_assigned, is_live
+from swarm_manager.core.entries import entries
 from swarm_manager.core.orchestrate.depend import waits_for
 from swarm_manager.core.orchestrate.reap import reap_networks
 from swarm_manager.core.orchestrate.rebalance import rebalance, wants_moves
@@ -70,17 +71,7 @@ class Plan:
 
         A single change larger than `max_size_bytes` is a list of its own.
         """
-        batch: list[Change] = []
-        size_bytes = 0
-        for change in self.changes:
-            change_size_bytes = change.ByteSize()
-            if batch and size_bytes + change_size_bytes > max_size_bytes:
-                yield batch
-                batch, size_bytes = [], 0
-            batch.append(change)
-            size_bytes += change_size_bytes
-        if batch:
-            yield batch
+        return entries(self.changes, max_size_bytes)
 
 
 class Agenda:
@@ -129,6 +120,18 @@ def plan(snapshot: View, now: Timestamp, dirty: Dirty, ids: Iterator[str], zone_
     _give_gateways(scratch, scope, assigned)
     reap_networks(scratch)
     return _result(scratch, scope)
+
+
+def portion(view: View, dirty: set[str], tasks: int) -> tuple[set[str], set[str]]:
+    """As much of what is dirty as one plan should look at, and the rest: services until they have so many tasks."""
+    services = sorted(key for key in dirty if key in view.tasks_by_service)
+    now, counted = dirty.difference(services), 0
+    for number, service_id in enumerate(services):
+        if counted >= tasks:
+            return now, set(services[number:])
+        now.add(service_id)
+        counted += len(view.tasks_by_service[service_id])
+    return now, set()
 
 
 def _everything(view: View) -> _Scope:
@@ -218,4 +221,4 @@ def _result(scratch: Scratch, scope: _Scope) -> Plan:
     return Plan(scratch.changes(), earliest, wakes, frozenset(scope.services))
 
 
-__all__ = ["ALL", "FREED", "Agenda", "Dirty", "Plan", "plan"]
+__all__ = ["ALL", "FREED", "Agenda", "Dirty", "Plan", "plan", "portion"]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from swarm_api.defaults import MAX_OBJECT_SIZE_BYTES
 from swarm_api.dispatcher_pb2 import TaskReport
 from swarm_api.objects_pb2 import NodeDescription, Service, Task
 from swarm_api.types_pb2 import NodeState, TaskState
@@ -51,6 +52,21 @@ async def test_reports_of_a_moment_share_a_commit(store: MemoryStore, reports: R
     await asyncio.gather(*(reports.submit(f"n{n}", [report(f"t{n}", TaskState.RUNNING)]) for n in range(4)))
     assert len(store.proposed) - before <= 2  # the first may go ahead alone
     assert {task.status.state for task in store.snapshot.tasks.values()} == {TaskState.RUNNING}
+
+
+async def test_reports_about_more_than_an_entry_holds_are_committed_in_several(
+    store: MemoryStore, reports: Reports
+) -> None:
+    for number in range(10, 18):
+        task = Task(id=f"t{number}", service_id="s1", node_id="n0", slot=number)
+        task.spec.container.env.append("LARGE=" + "x" * 100_000)
+        task.status.state = TaskState.ASSIGNED
+        store.put(task)
+    before = len(store.proposed)
+    await reports.submit("n0", [report(f"t{number}", TaskState.RUNNING) for number in range(10, 18)])
+    assert all(entry.ByteSize() <= MAX_OBJECT_SIZE_BYTES for entry in store.proposed[before:])
+    states = {store.snapshot.tasks[f"t{number}"].status.state for number in range(10, 18)}
+    assert states == {TaskState.RUNNING}
 
 
 async def test_a_node_reports_only_of_its_own_tasks(store: MemoryStore, reports: Reports) -> None:
