@@ -5,6 +5,7 @@ from swarm_api.types_pb2 import TaskState
 from swarm_worker.core import events
 from swarm_worker.core.effects import Forget, Prepare, Remove, Resync, SetAlarm, Signal, Start
 from swarm_worker.core.events import Health, Phase, Step
+from swarm_worker.core.plan import LEAVE_S
 
 from tests.worker.story import Story, container, make_task
 
@@ -125,6 +126,24 @@ def test_a_task_is_not_stopped_before_it_is_out_of_balancing() -> None:
     story = Story().brought_up(make_task())
     assert story.assigned(make_task(desired=TaskState.SHUTDOWN), applied=False) == []
     assert kinds(story.networks()) == ["Signal", "SetAlarm"]
+
+
+def test_a_task_that_others_reach_is_stopped_when_they_had_the_time_to_turn_away() -> None:
+    story = Story().brought_up(make_task(networks=["net1"]))
+    assert story.assigned(make_task(desired=TaskState.SHUTDOWN, networks=["net1"]), applied=False) == []
+    assert story.networks("net1") == [SetAlarm("t1", LEAVE_S, 1)]
+    assert story.networks("net1") == []
+    assert story.happens(events.AlarmRang("t1", 1)) == [Signal("t1", "c1", "SIGTERM"), SetAlarm("t1", 10.0, 2)]
+    assert kinds(story.happens(events.AlarmRang("t1", 2))) == ["Signal", "SetAlarm"]
+
+
+def test_a_task_whose_engine_is_away_when_it_should_stop_is_asked_when_the_engine_is_back() -> None:
+    story = Story().brought_up(make_task(networks=["net1"]))
+    story.assigned(make_task(desired=TaskState.SHUTDOWN, networks=["net1"]))
+    story.happens(events.EngineDown("crashed"))
+    assert story.happens(events.AlarmRang("t1", 1)) == []
+    assert kinds(story.happens(events.EngineUp((container(),)))) == ["SetAlarm"]
+    assert kinds(story.happens(events.AlarmRang("t1", 2))) == ["Signal", "SetAlarm"]
 
 
 def test_a_task_that_never_ran_is_shut_down_at_once() -> None:

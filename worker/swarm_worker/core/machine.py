@@ -15,7 +15,7 @@ from swarm_api.types_pb2 import TaskState
 from swarm_worker.core import events
 from swarm_worker.core.effects import Effect, Forget, Remove, Resync
 from swarm_worker.core.events import Container, Event, Health, Phase, Step
-from swarm_worker.core.plan import Surroundings, kill, plan
+from swarm_worker.core.plan import Surroundings, ask, kill, plan
 from swarm_worker.core.record import Stop, TaskRecord
 
 
@@ -207,9 +207,10 @@ class Machine:
         if record is None or record.alarm != event.number or record.stop is Stop.NOT_ASKED:
             return []
         if not self._around.engine_up:
-            record.stop = Stop.NOT_ASKED  # nobody heard the signal; it is sent again when the engine is back
+            record.stop = Stop.NOT_ASKED  # nobody hears a signal; it is sent when the engine is back
         elif record.container and record.running:
-            kill(record, record.container)
+            step = ask if record.stop is Stop.LEAVING else kill
+            step(record, record.container)
         return self._plan([event.task_id])
 
     def _holder(self, task_id: str, container_id: str) -> TaskRecord | None:

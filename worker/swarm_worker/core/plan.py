@@ -11,7 +11,9 @@ Theory of operation
     output is what people want to read after a crash, and the manager's history limit bounds how many there are.
 
     Nothing is stopped before the node's networking shows the set of assignments that no longer wants it
-    (`record.gate`), so that a task is out of DNS and balancing before it is told to end.
+    (`record.gate`), so that a task is out of DNS and balancing before it is told to end.  The other nodes hear of it at
+    the same moment, but nobody here can tell when they have done the same: a task that others can reach is given
+    LEAVE_S more (docs/decisions/0016).
 
     One task, one container: a container that was never started may be replaced, one that was started may not, not even
     when it is gone.
@@ -27,6 +29,9 @@ from swarm_worker.core.events import Container, Health, Phase, Step
 from swarm_worker.core.record import Stop, TaskRecord
 
 KILL_AGAIN_S = 10.0
+LEAVE_S = (
+    1.0  # for the other nodes to send a task no more traffic; they need some 50 ms when they have nothing else to do
+)
 
 
 @dataclass(slots=True)
@@ -151,6 +156,15 @@ def _ask_to_stop(record: TaskRecord, container: Container, around: Surroundings)
     in_order = around.applied >= record.gate or record.over
     if record.stop is not Stop.NOT_ASKED or record.deferred or not (around.engine_up and in_order):
         return
+    if record.task.networks and not record.over:
+        record.stop = Stop.LEAVING
+        record.wake_after(LEAVE_S)
+    else:
+        ask(record, container)
+
+
+def ask(record: TaskRecord, container: Container) -> None:
+    """Ask the process to end; look again when its grace is over."""
     record.stop = Stop.ASKED
     record.out.append(Signal(record.task.id, container.id, record.stop_signal))
     record.wake_after(record.grace_s)

@@ -19,6 +19,7 @@ class Stop(Enum):
     """How far the stopping of a container got."""
 
     NOT_ASKED = auto()
+    LEAVING = auto()  # this node sends it no traffic any more; the others are given the time to do the same
     ASKED = auto()  # its stop signal was sent, its grace period runs
     KILLED = auto()
 
