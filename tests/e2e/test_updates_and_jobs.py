@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import pytest
+
+from tests.testbed.load import Load
 from tests.testbed.swarm import Swarm
 
 SLEEPER = ("busybox:local", "sleep", "1000")
+SH = ("busybox:local", "sh", "-c")
 
 
 def task_ids(swarm: Swarm, name: str) -> set[str]:
@@ -55,6 +59,27 @@ def test_start_first_with_a_host_port_on_every_node_does_not_stall(swarm: Swarm)
     assert not task_ids(swarm, "proxy") & before
     assert service(swarm, "proxy")["update_status"]["state"] == "COMPLETED"
     swarm.cli("service", "rm", "proxy")
+
+
+@pytest.fixture(scope="module")
+def website(swarm: Swarm) -> str:
+    """A service of web servers, each ready a second after its start, published on port 8098."""
+    serve = "mkdir /www && echo here > /www/index.html && sleep 1 && exec httpd -f -p 80 -h /www"
+    health = ("--health-cmd", "wget -q -O /dev/null http://127.0.0.1/", "--health-interval", "2s")
+    flags = ("--init", "--update-parallelism", "3", "--update-monitor", "1s", *health)
+    swarm.cli("service", "create", "--name", "site", "--replicas", "6", "-p", "8098:80", *flags, *SH, serve)
+    return "site"
+
+
+@pytest.mark.parametrize("order", ["stop-first", "start-first"])
+def test_nobody_notices_a_rolling_update(swarm: Swarm, website: str, order: str) -> None:
+    before = task_ids(swarm, website)
+    with Load(swarm.hosts, 8098, requests_a_second=10) as load:
+        swarm.cli("service", "update", website, "--env-add", f"ORDER={order}", "--update-order", order)
+        fared = load.stop()
+    assert not task_ids(swarm, website) & before
+    assert [one.failures for one in fared.values() if one.failures] == []
+    assert all(one.requests > 10 for one in fared.values())
 
 
 def test_a_job_runs_so_often_and_then_is_over(swarm: Swarm) -> None:

@@ -165,6 +165,12 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process, with all its threads, has used; 0 when it is gone."""
+    fields = _stat_fields(pid)
+    return 0.0 if fields is None else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _stat_fields(pid: int) -> list[str] | None:
     """/proc/PID/stat after the command's name, which may itself hold blanks and brackets."""
     try:
