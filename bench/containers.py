@@ -12,7 +12,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
@@ -43,13 +43,13 @@ class ContainerWatch:
         self._changed = threading.Condition()
         self._at_first: dict[str, set[str]] = {}
         self._happenings: list[Happening] = []
-        self._sockets: list[socket.socket] = []
+        self._streams: list[EventStream] = []
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         for host in self._hosts:
-            stream = _EventStream(host, self._label)
-            self._sockets.append(stream.socket)
+            stream = EventStream(host, self._label, ("start", "die"))
+            self._streams.append(stream)
             thread = threading.Thread(target=self._read, args=(host, stream), daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -60,11 +60,8 @@ class ContainerWatch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for connection in self._sockets:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)  # wakes the reader; a close alone would not
-            except OSError:
-                connection.close()  # the engine was gone already
+        for stream in self._streams:
+            stream.close()
         for thread in self._threads:
             thread.join(timeout=5)
 
@@ -106,7 +103,7 @@ class ContainerWatch:
                 return happening.at_ns
         return None
 
-    def _read(self, host: Host, stream: _EventStream) -> None:
+    def _read(self, host: Host, stream: EventStream) -> None:
         for event in stream:
             happening = Happening(event["timeNano"], host.name, event["Actor"]["ID"], event["Action"] == "start")
             with self._changed:
@@ -114,19 +111,26 @@ class ContainerWatch:
                 self._changed.notify_all()
 
 
-class _EventStream:
-    """An engine's container events, until the engine or `socket` ends."""
+class EventStream:
+    """An engine's events of some kinds about containers with a label, until the engine ends or `close` is called."""
 
-    def __init__(self, host: Host, label: str) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(str(host.engine.socket))
-        filters = {"type": ["container"], "event": ["start", "die"], "label": [label]}
+    def __init__(self, host: Host, label: str, kinds: Sequence[str]) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(host.engine.socket))
+        filters = {"type": ["container"], "event": list(kinds), "label": [label]}
         path = f"/events?filters={quote(json.dumps(filters))}"
-        self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: docker\r\n\r\n".encode())
-        self._answer = http.client.HTTPResponse(self.socket)
+        self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: docker\r\n\r\n".encode())
+        self._answer = http.client.HTTPResponse(self._socket)
         self._answer.begin()
         if self._answer.status != http.client.OK:
             raise EngineError(self._answer.status, f"{host.name}: the engine refused to tell its events")
+
+    def close(self) -> None:
+        """End it, also for a thread that reads from it."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the reader; a close alone would not
+        except OSError:
+            self._socket.close()  # the engine was gone already
 
     def __iter__(self) -> Self:
         return self

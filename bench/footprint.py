@@ -12,7 +12,6 @@ Hosts      five for each side, at rest at the same time, so that both meet the s
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from bench.figures import Figure, Limit, Report
 from bench.raftswarm import DAEMON, MANAGER, Raftswarm
 from bench.side import Joined, Side, managers, persistently
 from tests.testbed.host import Host
-from tests.testbed.process import command_line, resident_bytes, wait_until
+from tests.testbed.process import command_line, cpu_seconds, resident_bytes, wait_until
 
 TASKS = 8
 PUBLISHED_PORT = 8080
@@ -75,14 +74,14 @@ def _running(side: Side) -> int:
 def _rest(hosts: Sequence[Host], rest_s: float) -> dict[tuple[Path, str], Usage]:
     """Watch the programs of all hosts for a while; their usage by host's folder and program."""
     before = {host.folder: _families(host) for host in hosts}
-    ticks = {pid: _cpu_ticks(pid) for families in before.values() for pids in families.values() for pid in pids}
+    used_s = {pid: cpu_seconds(pid) for families in before.values() for pids in families.values() for pid in pids}
     start = time.monotonic()
     time.sleep(rest_s)
     taken_s = time.monotonic() - start
     return {
         (folder, program): Usage(
             sum(resident_bytes(pid) for pid in pids) / 2**20,
-            100 * sum(_cpu_ticks(pid) - ticks[pid] for pid in pids) / os.sysconf("SC_CLK_TCK") / taken_s,
+            100 * sum(cpu_seconds(pid) - used_s[pid] for pid in pids) / taken_s,
         )
         for folder, families in before.items()
         for program, pids in families.items()
@@ -114,11 +113,6 @@ def _owner(pid: int, names: dict[int, str], families: dict[str, list[int]]) -> s
 def _parent(pid: int) -> int:
     fields = _stat(pid)
     return int(fields[1]) if fields else 0
-
-
-def _cpu_ticks(pid: int) -> int:
-    fields = _stat(pid)
-    return int(fields[11]) + int(fields[12]) if fields else 0
 
 
 def _stat(pid: int) -> list[str]:

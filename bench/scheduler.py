@@ -1,26 +1,34 @@
 """SwarmKit's scheduler benchmarks, run against our planner, in memory.
 
-Each case has a number of ready nodes and of new tasks of one service.  Timed are the scheduling alone, which is what
-SwarmKit times, and a whole plan that also orchestrates the service and allocates what its tasks need.
-The peer's figures are the ones published with SwarmKit (manager/scheduler/scheduler_test.go on its authors' machine).
-
-    python bench/scheduler.py [--quick]
+Measured   milliseconds to place the waiting tasks of one service: the scheduling alone, which is what SwarmKit times,
+           and a whole plan, which also orchestrates the service and allocates what its tasks need
+Cases      SwarmKit's ten: so many ready nodes, so many new tasks; in four a constraint that every third node meets
+Peer       SwarmKit's own figures, as published with it, of their authors' machine: BenchmarkScheduler* in
+           manager/scheduler/scheduler_test.go; it published none for the last five
+Garbage    the snapshot is left out of the collector's searches, as a manager leaves out what it has loaded
+Rounds     --rounds each, one where a million tasks are placed. --most-tasks leaves larger cases out
 """
+
+from __future__ import annotations
 
 import argparse
 import gc
-import statistics
+import sys
 import time
+from collections.abc import Callable, Sequence
 
 from swarm_api.objects_pb2 import Node, ObjectKind, Service, Task
 from swarm_api.store_pb2 import Change
 from swarm_api.types_pb2 import NodeState, TaskState
+from swarm_manager import garbage
 from swarm_manager.core import planner
 from swarm_manager.core.draft import Draft
 from swarm_manager.core.schedule.pipeline import place
 from swarm_manager.core.scratch import Scratch
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.core.times import SECOND_NS, timestamp
+
+from bench.figures import Figure, Limit, Report
 
 NOW = timestamp(1_700_000_000 * SECOND_NS)
 
@@ -66,57 +74,57 @@ def snapshot_of(nodes: int, tasks: int, *, constrained: bool) -> Snapshot:
 
 def place_ms(snapshot: Snapshot, tasks: int) -> float:
     """Milliseconds of what SwarmKit's scheduler does: read the waiting tasks, place them, write the decisions down."""
-    _settle_garbage()
-    began = time.perf_counter()
-    scratch = Scratch(snapshot, NOW, iter(()))
-    place(scratch, list(scratch.unassigned.values()))
-    changes = scratch.changes()
-    took_ms = (time.perf_counter() - began) * 1000
-    _check(changes, tasks)
-    return took_ms
+
+    def place_all() -> list[Change]:
+        scratch = Scratch(snapshot, NOW, iter(()))
+        place(scratch, list(scratch.unassigned.values()))
+        return scratch.changes()
+
+    return _timed_ms(place_all, tasks)
 
 
 def plan_ms(snapshot: Snapshot, tasks: int) -> float:
     """Milliseconds of a whole plan: orchestration, allocation and scheduling."""
-    _settle_garbage()
+    return _timed_ms(lambda: planner.plan(snapshot, NOW, {"s" * 25}, iter(())).changes, tasks)
+
+
+def _timed_ms(work: Callable[[], list[Change]], tasks: int) -> float:
+    garbage.settle()
     began = time.perf_counter()
-    made = planner.plan(snapshot, NOW, {"s" * 25}, iter(()))
+    changes = work()
     took_ms = (time.perf_counter() - began) * 1000
-    _check(made.changes, tasks)
+    assigned = sum(1 for change in changes if change.object.task.status.state == TaskState.ASSIGNED)
+    assert assigned == tasks, (assigned, tasks)
     return took_ms
 
 
-def _settle_garbage() -> None:
-    """Leaves the snapshot out of garbage collection, as a manager does with what it has loaded."""
-    gc.collect()
-    gc.freeze()
-
-
-def _check(changes: list[Change], tasks: int) -> None:
-    assigned = sum(1 for change in changes if change.object.task.status.state == TaskState.ASSIGNED)
-    assert assigned == tasks, (assigned, tasks)
-
-
-def main() -> None:
-    """Runs the cases and prints the table."""
-    parser = argparse.ArgumentParser(description="SwarmKit's scheduler benchmarks, run against our planner.")
-    parser.add_argument("--quick", action="store_true", help="only the cases with up to 100,000 nodes times 1,000")
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    print(f"{'nodes':>8} {'tasks':>9} {'constraint':>10} {'schedule ms':>11} {'whole plan ms':>13} {'SwarmKit ms':>12}")
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
+    parser.add_argument("--most-tasks", type=int, default=1_000_000, help="default: 1000000")
+    options = parser.parse_args(argv)
+    report = Report("scheduler")
     for nodes, tasks, constrained, peer_ms in CASES:
-        if arguments.quick and nodes * tasks > 100_000_000:
-            continue
-        rounds = 1 if tasks > 100_000 else arguments.rounds
-        snapshot = snapshot_of(nodes, tasks, constrained=constrained)
-        placed_ms = statistics.median(place_ms(snapshot, tasks) for _ in range(rounds))
-        planned_ms = statistics.median(plan_ms(snapshot, tasks) for _ in range(rounds))
-        third = "1 of 3" if constrained else "-"
-        print(
-            f"{nodes:>8} {tasks:>9} {third:>10} {placed_ms:>11.0f} {planned_ms:>13.0f} {peer_ms or '-':>12}", flush=True
-        )
-        gc.unfreeze()
+        if tasks <= options.most_tasks:
+            rounds = 1 if tasks > 100_000 else options.rounds
+            report.figures += _figures(nodes, tasks, constrained, peer_ms, rounds)
+    report.print()
+    return 0
+
+
+def _figures(nodes: int, tasks: int, constrained: bool, peer_ms: int | None, rounds: int) -> list[Figure]:
+    snapshot = snapshot_of(nodes, tasks, constrained=constrained)
+    placed = [place_ms(snapshot, tasks) for _ in range(rounds)]
+    planned = [plan_ms(snapshot, tasks) for _ in range(rounds)]
+    gc.unfreeze()
+    what = f"{nodes} nodes, {tasks} tasks{', 1 of 3 fits' if constrained else ''}"
+    print(f"  {what}: {min(placed):.0f} ms, whole plan {min(planned):.0f} ms", file=sys.stderr, flush=True)
+    peer, limits = ([peer_ms], (Limit("ratio", 1.0),)) if peer_ms else ([], ())
+    return [
+        Figure(f"{what}: schedule", "ms", placed, peer, "SwarmKit, published", limits),
+        Figure(f"{what}: whole plan", "ms", planned, peer, "SwarmKit, schedule alone"),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
