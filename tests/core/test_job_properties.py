@@ -13,6 +13,8 @@ from swarm_manager.core.orchestrate.jobs import standing
 from tests.core.simulated import SimulatedCluster, service_spec
 from tests.core.test_properties import EXAMPLES, mend, new_cluster, node_events, passing_time
 
+pytestmark = pytest.mark.long
+
 TOTAL, AT_ONCE = 4, 2
 Step = Callable[[SimulatedCluster], None]
 

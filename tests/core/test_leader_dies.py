@@ -23,6 +23,8 @@ from swarm_manager.time_zones import zone_of
 
 from tests.core.simulated import SimulatedCluster, service_spec
 
+pytestmark = pytest.mark.long
+
 
 class AfterEach:
     """Every leader dies as soon as it has committed one change."""

@@ -160,12 +160,14 @@ def operations_of(verb: Verb) -> st.SearchStrategy[Operation]:
     return choice.map(lambda made: _operation(verb, made))
 
 
+@pytest.mark.long
 @settings(max_examples=600, deadline=None)
 @given(st.lists(st.sampled_from(list(Verb)).flatmap(operations_of), max_size=5))
 def test_the_search_agrees_with_brute_force_on_anything(operations: list[Operation]) -> None:
     assert linearize(operations).is_complete == brute_force(operations)
 
 
+@pytest.mark.long
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 10**9), st.sampled_from([None, *Bug]))
 def test_the_search_agrees_with_brute_force_on_what_systems_do(seed: int, bug: Bug | None) -> None:

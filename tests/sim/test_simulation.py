@@ -54,19 +54,21 @@ def happened(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     return {what: int(number.replace(",", "")) for what, number in lines}
 
 
+@pytest.mark.long
 def test_a_few_histories_hold() -> None:
     done = simulate("--seeds", "12", "--jobs", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("12 seeds, "), done.stdout
 
 
+@pytest.mark.long
 def test_the_same_seed_plays_the_same() -> None:
     first, second = (simulate("--seeds", "4", "--start", "77") for _ in range(2))
     assert first.stdout.startswith("4 seeds"), first.stderr
     assert happened(first) == happened(second)
 
 
-@pytest.mark.integration
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_two_thousand_histories_hold_and_are_not_tame() -> None:
     done = simulate("--seeds", "2000", "--start", "1000")
@@ -76,14 +78,14 @@ def test_two_thousand_histories_hold_and_are_not_tame() -> None:
     assert not rare, f"these hardly happen any more: {rare}"
 
 
-@pytest.mark.integration
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_histories_that_once_failed_hold() -> None:
     done = simulate("--regressions", str(REGRESSIONS))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.integration
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("guard", sorted(SABOTAGES))
 def test_with_a_guard_off_the_violation_is_found(guard: str) -> None:

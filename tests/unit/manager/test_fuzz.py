@@ -82,7 +82,7 @@ async def test_sound_requests_are_granted(path: str) -> None:
                 manager.lead()
 
 
-@pytest.mark.integration  # for the time it takes
+@pytest.mark.long
 @pytest.mark.parametrize("path", sorted(RULES))
 async def test_hostile_requests_are_answered_or_refused_and_poison_nothing(path: str) -> None:
     for number in range(ROUNDS):
@@ -109,7 +109,7 @@ def leads_on(manager: WholeManager, after: str) -> None:
         raise AssertionError(f"the state is poisoned by {after}") from error
 
 
-@pytest.mark.integration  # for the time it takes
+@pytest.mark.long
 @pytest.mark.parametrize("path", sorted(RULES))
 async def test_who_may_not_call_changes_nothing_whatever_it_sends(path: str) -> None:
     async with whole_manager() as manager:
@@ -122,7 +122,7 @@ async def test_who_may_not_call_changes_nothing_whatever_it_sends(path: str) -> 
         assert manager.store.snapshot is before
 
 
-@pytest.mark.integration  # for the time it takes
+@pytest.mark.long
 @pytest.mark.parametrize("path", sorted(RULES))
 async def test_bytes_that_are_no_request_are_refused(path: str) -> None:
     async with whole_manager() as manager:
@@ -133,7 +133,7 @@ async def test_bytes_that_are_no_request_are_refused(path: str) -> None:
                 assert code not in FAULTS, f"{path} {number}: {text}"
 
 
-@pytest.mark.integration  # for the time it takes
+@pytest.mark.long
 @pytest.mark.parametrize("raw", [b"\x0b" * 10**6, b"\x0a\x7f" * 10**5, b"\xff" * 10**6, b"\x08" + b"\x80" * 10**6])
 async def test_endless_nesting_and_numbers_are_refused(raw: bytes) -> None:
     async with whole_manager() as manager:
@@ -142,7 +142,7 @@ async def test_endless_nesting_and_numbers_are_refused(raw: bytes) -> None:
             assert code == grpc.StatusCode.INVALID_ARGUMENT, (path, text)
 
 
-@pytest.mark.integration  # for the time it takes
+@pytest.mark.long
 async def test_a_worker_changes_only_what_is_its_own() -> None:
     async with whole_manager() as manager:
         manager.lead()
