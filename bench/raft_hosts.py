@@ -161,18 +161,18 @@ class RaftHosts:
 
     def leader(self) -> Host:
         """The leader's host, once all running members answer it."""
-        found: list[Host] = []
+        wait_until(lambda: self._complete_leader() is not None, "a leader that all members answer", SETTLE_S)
+        found = self._complete_leader()
+        return found if found is not None else self.leader()
 
-        def complete() -> bool:
-            for host in self.hosts:
-                process = self._running.get(host.name)
-                status = process.ask("status") if process is not None else {"ready": False}
-                if status["ready"] and status["responding"] == len(self._running) - 1:
-                    found.append(host)
-            return bool(found)
-
-        wait_until(complete, "a leader that all members answer", SETTLE_S)
-        return found[0]
+    def _complete_leader(self) -> Host | None:
+        told = {name: process.ask("status") for name, process in self._running.items()}
+        newest = max(status["term"] for status in told.values())  # one that was cut off may not know of it yet
+        for host in self.hosts:
+            status = told.get(host.name)
+            if status and status["ready"] and status["term"] == newest and status["responding"] == len(told) - 1:
+                return host
+        return None
 
     def wait_applied(self, host: Host, index: int) -> None:
         process = self._running[host.name]

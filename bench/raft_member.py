@@ -173,12 +173,17 @@ class Console:
         return [[member.node_id, member.address, member.voter] for member in after.members.values()]
 
     def do_await_commit(self, timeout_s: float) -> object:
-        """Propose until one is committed here; when that was (monotonic clock of this machine), or None."""
-        end = time.monotonic() + timeout_s
+        """Propose until one is committed here; when that was (monotonic clock of this machine).
+
+        None: not in time, or another member has taken the lead.
+        """
+        end, term = time.monotonic() + timeout_s, self.replica.status().term
         while time.monotonic() < end:
-            future = self.replica.propose(b"a" * 64, timeout_s=timeout_s)
-            if future.exception() is None:
+            if self.replica.propose(b"a" * 64, timeout_s=timeout_s).exception() is None:
                 return time.monotonic()
+            status = self.replica.status()
+            if status.term > term and status.leader_id not in ("", status.node_id):
+                return None
             time.sleep(0.001)
         return None
 

@@ -24,6 +24,9 @@ SCHEMA_VERSION = 1
 REMEMBERED_REQUESTS = 4096
 
 CHUNK_SIZE_BYTES = 64 * 1024
+
+#: How many tasks are added in one call, during which no other thread of the process runs.
+TASKS_AT_ONCE = 4096
 M = TypeVar("M", bound=Message)
 _FRAME = struct.Struct(">II")
 
@@ -114,7 +117,10 @@ def _load_objects(draft: Draft, frames: Iterator[bytes], count: int) -> None:
         if not object_id or object_id in tasks or draft.get(kind.number, object_id) is not None:
             raise SnapshotError(f"The snapshot holds the {kind.noun} {object_id} twice, or one without an id.")
         if isinstance(obj, Task):
-            tasks[object_id] = obj  # nearly all there is: added at once
+            tasks[object_id] = obj  # nearly all there is: added many at once
         else:
             draft.put(kind.number, obj)
+        if len(tasks) == TASKS_AT_ONCE:
+            draft.add_tasks(tasks)
+            tasks = {}
     draft.add_tasks(tasks)
