@@ -118,6 +118,7 @@ def test_certificates_of_others_get_nowhere(cluster: Cluster, tmp_path: Path) ->
     member = cluster.ids[1]
     foreign = Cluster.__new__(Cluster)
     foreign.ca = pki.create_ca(CLUSTER_ID, utc_now())
+    foreign.valid_s = 1e6
     leaf, key = joiner_leaf(pki.new_secret(), "joiner-manager", utc_now())
     strangers = {
         "foreign CA, a member's name": foreign.credentials(member),
