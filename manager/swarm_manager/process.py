@@ -278,12 +278,15 @@ class Manager:
         self._reports.abandon(reason)
 
     async def _look_around(self) -> None:
-        """What nobody tells us: a new certificate or unlock key, and that the others took this manager out."""
-        while not self._store.raft.removed:
+        """What nobody tells us: a new certificate or unlock key, and that the cluster goes on without this manager."""
+        while not (self._store.raft.removed or self._store.raft.superseded):
             await asyncio.sleep(_LOOK_S)
             self._renewal.look()
             await self._keeper.look()
-        _log.warning("this manager was taken out of the cluster; its Raft data is removed")
+        if self._store.raft.removed:
+            _log.warning("this manager was taken out of the cluster; its Raft data is removed")
+        else:
+            _log.warning("this manager's Raft data are of an earlier era of the cluster; they are moved aside")
         self._stopping.set()
 
     # ------------------------------------------------------------------------------------------- stop
@@ -293,14 +296,17 @@ class Manager:
         await asyncio.gather(*(server.stop(_GRACE_S) for server in self._servers))
         await self._peers.close()
         self._settings.socket_path.unlink(missing_ok=True)
-        removed = False
+        removed = superseded = False
         if self._replica is not None:
-            removed = self._replica.status().removed
+            status = self._replica.status()
+            removed, superseded = status.removed, status.superseded
             await asyncio.to_thread(self._replica.stop)
         if self._key_file is not None:
             self._key_file.close()
         if removed:
             forget(self._settings)
+        elif superseded:
+            raft_folder.give_up(self._settings)
 
     async def _hand_over(self) -> None:
         raft = self._store.raft

@@ -4,6 +4,7 @@
     raft.next         the same, complete and durable: from the rename to this name on, the new data count
     raft.before-TIME  the old data, kept until the node leaves or is demoted, or a person removes them
     raft              what a manager runs on
+    raft.given-up     a mark: the cluster went on without these data; they go aside, and the manager joins anew
 
 A manager that starts, and everybody who is about to exchange the data, first brings to its end what a crash
 interrupted: `settle`.
@@ -15,7 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from swarm_api.identity import utc_now
+from swarm_api.identity import utc_now, write_private
 
 from swarm_manager.config import Settings
 from swarm_manager.raft.disk import Disk, LocalDisk
@@ -28,12 +29,20 @@ def settle(settings: Settings) -> None:
     making, following = _making(settings), _next(settings)
     if making.exists():
         shutil.rmtree(making)
-    if not following.exists():
-        return
-    if settings.raft_dir.exists():
-        settings.raft_dir.rename(settings.raft_dir.with_name(f"raft.before-{utc_now():%Y%m%dT%H%M%S.%f}"))
-    following.rename(settings.raft_dir)
-    _sync(settings.raft_dir.parent)
+    if _mark(settings).exists():
+        settings.members_file.unlink(missing_ok=True)  # first: nobody begins anew, empty, as the member it was
+        _move_aside(settings)
+        _mark(settings).unlink()
+    if following.exists():
+        _move_aside(settings)
+        following.rename(settings.raft_dir)
+        _sync(settings.raft_dir.parent)
+
+
+def give_up(settings: Settings) -> None:
+    """The cluster went on, in a later era, without this manager's data: move them aside, so that it can join anew."""
+    write_private(_mark(settings), b"")
+    settle(settings)
 
 
 @contextlib.contextmanager
@@ -72,6 +81,16 @@ def discard(settings: Settings) -> None:
     """Remove what an exchange left that no manager has ever run on."""
     for folder in (_making(settings), _next(settings)):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move_aside(settings: Settings) -> None:
+    if settings.raft_dir.exists():
+        settings.raft_dir.rename(settings.raft_dir.with_name(f"raft.before-{utc_now():%Y%m%dT%H%M%S.%f}"))
+        _sync(settings.raft_dir.parent)
+
+
+def _mark(settings: Settings) -> Path:
+    return settings.raft_dir.with_name("raft.given-up")
 
 
 def _making(settings: Settings) -> Path:

@@ -61,7 +61,7 @@ def test_the_old_managers_are_workers_that_may_come_back() -> None:
     before = running().snapshot
     after = refounded(before, plan(before, founder("new")))
     roles = {n.id: (n.spec.role, n.role, n.manager_address, n.status.state) for n in after.nodes.values()}
-    assert roles["m1"] == roles["m2"] == (NodeRole.WORKER, NodeRole.WORKER, "", NodeState.DISCONNECTED)
+    assert roles["m1"] == roles["m2"] == (NodeRole.WORKER, NodeRole.MANAGER, "", NodeState.DISCONNECTED)
     assert roles["w1"][3] == NodeState.DISCONNECTED
     assert roles["new"][:3] == (NodeRole.MANAGER, NodeRole.MANAGER, "10.9.9.9:2377")
     assert after.nodes["m1"].meta.version.index == after.index

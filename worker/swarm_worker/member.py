@@ -70,6 +70,7 @@ class Member:
         self._group = asyncio.TaskGroup()
         self._session_task: asyncio.Task[None] | None = None
         self._supervising: asyncio.Task[None] | None = None
+        self._ending = False  # the manager is being stopped, and its data removed
 
     @property
     def manager_state(self) -> str:
@@ -105,11 +106,14 @@ class Member:
 
     def _match_role(self) -> None:
         """Have a manager running exactly if the certificate is a manager's."""
+        if self._ending:
+            return  # the role is looked at again when that is done
         if self.identity.node.is_manager and self.supervisor is None:
             self.supervisor = self._new_supervisor()
             self._supervising = self._group.create_task(self.supervisor.run(), name="manager")
         elif not self.identity.node.is_manager and self.supervisor is not None:
             log.info("this node is no manager any more")
+            self._ending = True
             self._spawn(self._end_manager())
 
     def _new_supervisor(self) -> Supervisor:
@@ -120,8 +124,11 @@ class Member:
         return Supervisor(command, self._store.log_dir / "manager.log", config.run_dir / "manager.pid")
 
     async def _end_manager(self) -> None:
+        """Promoted again meanwhile, the node gets a new manager only after the data of the old one are gone."""
         await self.stop_manager()
         await asyncio.to_thread(self._store.forget_manager)
+        self._ending = False
+        self._match_role()
 
     def renew_certificate(self) -> None:
         """Have a manager make a new certificate, and note it in the cluster's state."""

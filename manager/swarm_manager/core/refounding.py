@@ -57,7 +57,7 @@ def is_due_back(view: View, now_ns: int) -> bool:
 
 def _as_former(node: Node, plan: Refounding) -> Node:
     changed = copy_of(node)
-    changed.spec.role = changed.role = NodeRole.WORKER
+    changed.spec.role = NodeRole.WORKER  # `role` is its certificate's: that follows when it comes back
     changed.manager_address = ""
     is_restored = plan.restoration.HasField("nodes_due")
     if is_restored and node.status.state == NodeState.READY_STATE:

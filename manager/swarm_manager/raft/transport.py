@@ -15,7 +15,7 @@ Theory of operation
 
     A `hello` also names the era of the sender's log (swarm_api/eras.py).  Managers of different eras share a CA
     and may share ids and addresses, but not a log: they never talk.  Of the two the earlier one's cluster was
-    restored or recovered without it; that one stands down for as long as it runs, and keeps its data.
+    restored or recovered without it; that one stands down (and its process then moves its data aside).
 """
 
 import logging

@@ -328,6 +328,34 @@ def test_with_autolock_it_takes_the_unlock_key(survivor: Settings) -> None:
         assert read_held(disk).term == first_term(made.era)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_data_of_an_earlier_era_are_moved_aside_for_a_manager_that_joins_anew(
+    killed: bool, survivor: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    survivor.members_file.write_text("whom it started with")
+    if killed:  # when the mark is there, and nothing else has happened
+        with monkeypatch.context() as patched:
+            patched.setattr(raft_folder, "settle", die)
+            with pytest.raises(Killed):
+                raft_folder.give_up(survivor)
+        raft_folder.settle(survivor)  # as the next start does
+    else:
+        raft_folder.give_up(survivor)
+    assert load_members(survivor) is None, "it asks to be taken in"
+    assert not survivor.raft_dir.exists()
+    (aside,) = survivor.raft_dir.parent.glob("raft.*")
+    aside.rename(survivor.raft_dir)
+    assert held_by(survivor).term == OLD_TERM
+    raft_folder.settle(survivor)
+    assert survivor.raft_dir.exists(), "done once"
+
+
 def test_while_its_manager_runs_it_is_refused(survivor: Settings) -> None:
     disk = LocalDisk(survivor.raft_dir)  # a manager holds this lock
     with pytest.raises(StartError, match="another manager process"):
