@@ -77,6 +77,7 @@ class SealedDisk:
         self._random = random
         self._opener = Opener(lambda: ring.by_id)
         self._sealed_with: dict[str, frozenset[bytes]] = {}
+        self._ends: dict[str, Place] = {}  # of files that were read and not written since
 
     def names(self) -> list[str]:
         return self._disk.names()
@@ -92,13 +93,14 @@ class SealedDisk:
     def create(self, name: str, head: bytes) -> AppendFile:
         writer = self._writer(name)
         self._sealed_with[name] = frozenset({writer.key_id})
+        self._ends.pop(name, None)
         return _SealedAppender(self._disk.create(name, writer.seal(head)), writer)
 
     def open_append(self, name: str, size_bytes: int) -> AppendFile:
-        opened = self._open(name, self._disk.read(name))
-        end = opened.end
+        end = self._ends.get(name) or self._open(name, self._disk.read(name)).end
         if size_bytes != end.data_bytes:  # adopted with a torn tail: a boundary that is none of the frames'
-            end = self._replace(name, [opened.data[:size_bytes]])
+            end = self._replace(name, [self.read(name)[:size_bytes]])
+        self._ends.pop(name, None)
         writer = self._writer(name, end)
         self._sealed_with[name] |= {writer.key_id}
         return _SealedAppender(self._disk.open_append(name, end.file_bytes), writer)
@@ -109,6 +111,7 @@ class SealedDisk:
     def remove(self, name: str) -> None:
         self._disk.remove(name)
         self._sealed_with.pop(name, None)
+        self._ends.pop(name, None)
 
     def describe(self) -> str:
         return self._disk.describe()
@@ -137,6 +140,7 @@ class SealedDisk:
     def _open(self, name: str, file: bytes) -> Opened:
         opened = self._opener.open_file(name, file, self._disk.describe())
         self._sealed_with[name] = opened.key_ids
+        self._ends[name] = opened.end
         return opened
 
     def _writer(self, name: str, place: Place = START) -> Writer:
@@ -144,6 +148,7 @@ class SealedDisk:
 
     def _replace(self, name: str, chunks: Iterable[bytes]) -> Place:
         writer = self._writer(name)
+        self._ends.pop(name, None)
         before = self._sealed_with.get(name, frozenset())
         self._sealed_with[name] = before | {writer.key_id}  # until it is through, either may be what is there
         self._disk.replace(name, writer.seal_all(chunks))
