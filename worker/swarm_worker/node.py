@@ -364,5 +364,5 @@ async def _output_of(command: list[str], failure: str, stdin: bytes = b"") -> by
         raise ManagerError(f"{failure}: {command[0]} did not end within {PROGRAM_S:.0f} s.") from None
     if child.returncode:
         words = err.decode(errors="replace").strip().splitlines() or [f"it exited with code {child.returncode}"]
-        raise ManagerError(f"{failure}: {words[-1].removeprefix('swarm-manager: ')}")
+        raise ManagerError(f"{failure}: {words[-1].removeprefix('swarm-manager: ').rstrip('.')}.")
     return out
