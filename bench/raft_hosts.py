@@ -19,6 +19,8 @@ from swarm_manager import pki
 from swarm_manager.raft import Member
 from swarm_manager.raft.at_rest import write_founding
 from swarm_manager.raft.disk import LocalDisk
+from swarm_manager.raft.keys import KeyFile
+from swarm_manager.raft.sealed_disk import open_folder
 
 from bench.side import BenchError
 from tests.testbed import requirements
@@ -102,7 +104,7 @@ class RaftHosts:
         """One member alone whose machine `store` has this state (as `core.codec.dump` writes it)."""
         self._prepare("store", settings)
         first = self.hosts[0]
-        disk = LocalDisk(_folder(first) / "raft")
+        disk = open_folder(_folder(first) / "raft", KeyFile(LocalDisk(_folder(first) / "keys")))
         write_founding(disk, Member(_id(first), _address(first)), state, index=FOUNDED_AT, term=1)
         disk.close()
         self.start(first)
