@@ -109,16 +109,17 @@ def test_a_manager_whose_address_changes_comes_back_by_itself(tmp_path: Path) ->
         cluster.converged()
 
 
-def test_managers_that_all_moved_find_each_other_when_told_where_one_is(tmp_path: Path) -> None:
+def test_managers_that_all_moved_find_each_other_when_each_is_told_of_those_before_it(tmp_path: Path) -> None:
     with running(tmp_path) as cluster:
         assert "result" in cluster.leader().ask("propose", key="before")
         cluster.converged()
         for node_id in cluster.ids:
             cluster.members[node_id].kill()
             cluster.addresses[node_id] = f"127.0.0.1:{free_port()}"
-        first = cluster.addresses[cluster.ids[0]]
-        for node_id in cluster.ids:  # each is told of one place, which is its own for one of them
-            cluster.start(node_id, seeds=[first])
+        moved: list[str] = []
+        for node_id in cluster.ids:  # each is told of those before it
+            cluster.start(node_id, seeds=moved)
+            moved.append(cluster.addresses[node_id])
         wait_for(
             "the new addresses to be on record", lambda: cluster.leader().ask("status")["members"] == cluster.addresses
         )
