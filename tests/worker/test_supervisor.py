@@ -17,7 +17,8 @@ STEADY = "echo serving; while :; do sleep 0.1; done"
 
 
 @contextlib.asynccontextmanager
-async def supervised(folder: Path, script: str = STEADY) -> AsyncIterator[Supervisor]:
+async def supervised(folder: Path, script: str = STEADY, *, leave: bool = False) -> AsyncIterator[Supervisor]:
+    """A supervisor at work; unless it is to `leave` its manager, that ends too, also when the test fails."""
     kept = Supervisor(["sh", "-c", script], folder / "log" / "manager.log", folder / "manager.pid")
     running = asyncio.create_task(kept.run())
     try:
@@ -25,6 +26,8 @@ async def supervised(folder: Path, script: str = STEADY) -> AsyncIterator[Superv
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        if not leave:
+            await kept.stop()
 
 
 def pid_of(folder: Path) -> int:
@@ -58,7 +61,7 @@ async def test_one_that_cannot_start_tells_why(tmp_path: Path) -> None:
 
 
 async def test_a_new_daemon_finds_the_manager_that_still_runs(tmp_path: Path) -> None:
-    async with supervised(tmp_path):
+    async with supervised(tmp_path, leave=True):
         await until(lambda: pid_of(tmp_path) > 0)
     first = pid_of(tmp_path)
     assert Process.of(first) is not None, "the manager outlives its daemon"
