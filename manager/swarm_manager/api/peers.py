@@ -10,8 +10,9 @@ MANAGER_NAME = "swarm-manager"  # the name every manager's certificate carries
 _OPTIONS = (
     ("grpc.ssl_target_name_override", MANAGER_NAME),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.min_reconnect_backoff_ms", 2_000),  # in spite of its name: how long a connection may take; 20 s by default
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.keepalive_time_ms", 3_000),  # a connection across a link that was cut resets nothing, and waits
     ("grpc.keepalive_timeout_ms", 2_000),
     ("grpc.max_receive_message_length", 256 * 1024 * 1024),  # a list of 100,000 tasks
 )
