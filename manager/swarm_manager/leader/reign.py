@@ -79,6 +79,8 @@ async def _kept_alive(name: str, loop: Loop, term: int) -> None:
         try:
             await loop(term)
         except Exception as error:
+            if _is_called_off():
+                raise asyncio.CancelledError from error
             if _is_for_want_of_quorum(error):
                 _log.info("a control loop waits", loop=name, why=str(error))
             else:
@@ -87,6 +89,12 @@ async def _kept_alive(name: str, loop: Loop, term: int) -> None:
             if len(failures) == _MAX_FAILURES and failures[-1] - failures[0] < _WITHIN_S:
                 raise LoopBrokenError(f"The control loop {name} keeps failing ({error!r}).") from error
         await asyncio.sleep(_PAUSE_S)
+
+
+def _is_called_off() -> bool:
+    """Whether this task was cancelled: a TaskGroup whose child fails in the same moment tells only of the child."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _is_for_want_of_quorum(error: Exception) -> bool:

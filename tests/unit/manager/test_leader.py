@@ -271,6 +271,27 @@ async def test_loops_run_while_leading_and_end_with_the_reign() -> None:
     running.cancel()
 
 
+async def test_a_loop_whose_part_fails_as_the_reign_ends_does_not_outlive_it() -> None:
+    throne = Throne()
+
+    async def part() -> None:
+        throne.log.append("part")
+        try:
+            await asyncio.Event().wait()
+        finally:  # what a proposal under way gets to hear
+            raise NotLeaderError("not any more")
+
+    async def loop(term: int) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(part())
+
+    running = asyncio.ensure_future(throne.reign(loop).run())
+    await until(lambda: len(throne.log) == 2)
+    throne.lose()
+    await until(lambda: throne.log == ["begin 7", "part", "end"])
+    running.cancel()
+
+
 async def test_a_loop_that_fails_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reign_module, "_PAUSE_S", 0.001)
     throne = Throne()
