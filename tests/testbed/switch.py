@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.testbed.layout import Layout
+from tests.testbed.layout import Layout, host_index
 from tests.testbed.process import run
 
 
@@ -41,7 +41,10 @@ class Switch:
     def plug(self, port: str, init_pid: int) -> None:
         """Run a cable from a new port to `eth0` in the network namespace of the process `init_pid`."""
         self.unplug(port)
-        peer = ["peer", "name", "eth0", "netns", str(init_pid)]
+        # A machine keeps its MAC address through a power cycle; with a new one its neighbours, who remember the old,
+        # would not reach it for half a minute.
+        mac = f"02:7b:00:00:00:{host_index(port):02x}"
+        peer = ["peer", "name", "eth0", "address", mac, "netns", str(init_pid)]
         self._ip("link", "add", port, "type", "veth", *peer)
         self._ip("link", "set", port, "master", "br0", "up")
 
