@@ -209,6 +209,7 @@ class Client:
                 lost = True
                 if not persistent or not is_retried(error) or time.monotonic() > give_up_at:
                     raise Unanswered from error
+                time.sleep(PAUSE_S)
 
     def _ask(self, manager: str, method: Any, request: Any) -> Any:
         invoked = time.monotonic()
@@ -251,6 +252,7 @@ class Client:
             while not self.read_through(manager, stub, Shared(name)):
                 if time.monotonic() > deadline:
                     return False
+                time.sleep(PAUSE_S)
         return True
 
 
