@@ -77,7 +77,8 @@ async def _kept_alive(name: str, loop: Loop, term: int) -> None:
     failures: deque[float] = deque(maxlen=_MAX_FAILURES)
     while True:
         try:
-            await loop(term)
+            # In a task of its own: before Python 3.13 a TaskGroup that fails leaves its task looking cancelled.
+            await asyncio.ensure_future(loop(term))
         except Exception as error:
             if _is_called_off():
                 raise asyncio.CancelledError from error

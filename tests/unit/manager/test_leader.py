@@ -309,6 +309,28 @@ async def test_a_loop_that_fails_starts_again(monkeypatch: pytest.MonkeyPatch) -
     running.cancel()
 
 
+async def test_a_loop_whose_part_fails_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reign_module, "_PAUSE_S", 0.001)
+    throne = Throne()
+
+    async def part() -> None:
+        throne.log.append("part")
+        if len(throne.log) < 4:
+            raise NotLeaderError("for a moment")
+        await asyncio.Event().wait()
+
+    async def loop(term: int) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(part())
+
+    running = asyncio.ensure_future(throne.reign(loop).run())
+    await until(lambda: throne.log == ["begin 7", "part", "part", "part"])
+    assert not running.done()
+    throne.lose()
+    await until(lambda: throne.log[-1] == "end")
+    running.cancel()
+
+
 async def test_a_loop_that_keeps_failing_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reign_module, "_PAUSE_S", 0.0)
     throne = Throne()
