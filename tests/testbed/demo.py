@@ -15,11 +15,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import pairwise
 from pathlib import Path
 
 from tests.testbed import cgroup, requirements
 from tests.testbed.cluster import Testbed
+from tests.testbed.engine import EngineError
 from tests.testbed.errors import TestbedError
 from tests.testbed.host import Host
 from tests.testbed.images.catalogue import EXAMPLE_IMAGES, build
@@ -255,10 +257,19 @@ def _places(hosts: Sequence[Host]) -> dict[str, str]:
 
 def _containers(host: Host) -> list[dict[str, object]]:
     """The settings of the containers of our stack that a host's engine runs."""
-    documents = (
-        host.engine.request("GET", f"/containers/{container['Id']}/json") for container in host.engine.containers()
-    )
-    return [document["Config"] for document in documents if document["Config"]["Image"].startswith(f"{STACK}-")]
+    found = (_settings(host, str(container["Id"])) for container in host.engine.containers())
+    return [settings for settings in found if str(settings.get("Image")).startswith(f"{STACK}-")]
+
+
+def _settings(host: Host, container_id: str) -> dict[str, object]:
+    """A container's; empty when it was removed since it was listed."""
+    try:
+        config: dict[str, object] = host.engine.request("GET", f"/containers/{container_id}/json")["Config"]
+    except EngineError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        return {}
+    return config
 
 
 def _print_containers(swarm: Swarm) -> None:
