@@ -11,7 +11,10 @@ SCENARIOS = sorted((Path(__file__).parent / "stories").glob("*.txt"))
 REWRITE = bool(os.environ.get("REWRITE_SCENARIOS"))
 
 
-@pytest.mark.parametrize("forgetful", [False, True], ids=["one leader", "a new leader at every plan"])
+@pytest.mark.parametrize(
+    "forgetful",
+    [pytest.param(False, id="one leader"), pytest.param(True, id="a new leader at every plan", marks=pytest.mark.long)],
+)
 @pytest.mark.parametrize("path", SCENARIOS, ids=[path.stem for path in SCENARIOS])
 def test_scenario(path: Path, forgetful: bool) -> None:
     got = replay(path.read_text(), forgetful=forgetful)
