@@ -11,7 +11,6 @@ Theory of operation
 
 import asyncio
 import contextlib
-import gc
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future
@@ -22,6 +21,7 @@ from google.protobuf.message import DecodeError
 from swarm_api.defaults import MAX_OBJECT_SIZE_BYTES
 from swarm_api.store_pb2 import ChangeSet
 
+from swarm_manager import garbage
 from swarm_manager.core import codec, diff, machine
 from swarm_manager.core.kinds import Stored
 from swarm_manager.core.machine import Committed, Conflict, Outcome
@@ -84,7 +84,7 @@ class _Machine:
         return codec.dump(image)
 
     def read(self, data: bytes | memoryview) -> Snapshot:
-        with _out_of_garbage_collection():
+        with garbage.left_out():
             return codec.load(data)
 
     def load(self, image: object, index: int) -> None:
@@ -249,20 +249,6 @@ class ReplicatedStore:
     async def transfer_leadership(self, to: str | None = None) -> None:
         """Hand over; when it returns, this manager does not lead any more."""
         await _outcome(self._raft.transfer_leadership(to))
-
-
-@contextlib.contextmanager
-def _out_of_garbage_collection() -> Iterator[None]:
-    """Keep the collector away from what is made inside, now and later: a state is no garbage in cycles.
-
-    To look through a state of 50 MB takes it a quarter of a second, in which no other thread runs.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 async def _outcome(future: "Future[T]") -> T:
