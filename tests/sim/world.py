@@ -147,7 +147,7 @@ class World:
                 links=member.links,
                 clock=member.clock,
                 rng=random.Random(f"{self.seed}/{member.node_id}/{incarnation}"),
-                sleep=lambda sleep_s: self._slept(member, sleep_s),
+                sleep=lambda sleep_s, _: self._slept(member, sleep_s),
                 background=lambda job: self._later(member, job),
             )
         except PowerCut:

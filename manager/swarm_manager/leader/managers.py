@@ -19,7 +19,7 @@ from swarm_manager.errors import RefusedError
 from swarm_manager.ports import Membership, Store
 
 _log = structlog.get_logger("managers")
-_PERIOD_S = 0.5
+_PERIOD_S = 1.0
 
 
 class ManagerKeeper:

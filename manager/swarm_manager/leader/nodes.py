@@ -19,7 +19,7 @@ from swarm_manager.errors import NotFoundError
 from swarm_manager.ports import Store
 
 _log = structlog.get_logger("nodes")
-_PERIOD_S = 0.2
+_PERIOD_S = 0.3
 
 
 class NodeMonitor:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import selectors
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ class Poller:
         self._selector = selectors.DefaultSelector()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wake_fd, READ, None)
+        self._only_wake = select.poll()
+        self._only_wake.register(self._wake_fd, select.POLLIN)
         self._woken = False
 
     def watch(self, fd: int, events: int, callback: Callback) -> None:
@@ -43,9 +46,15 @@ class Poller:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_write(self._wake_fd, 1)
 
-    def poll(self, timeout_s: float) -> float:
-        """Wait at most so long, then run the callbacks of what is ready; the seconds waited."""
+    def poll(self, timeout_s: float, *, gather_s: float = 0.0) -> float:
+        """Wait at most so long, then run the callbacks of what is ready; the seconds waited.
+
+        Sockets do not end the first `gather_s` of it, a `wake` does: what arrives meanwhile is handled in one go.
+        """
         began = time.monotonic()
+        if 0 < gather_s < timeout_s:
+            is_woken = bool(self._only_wake.poll(gather_s * 1000))
+            timeout_s = 0.0 if is_woken else timeout_s - gather_s
         ready = self._selector.select(timeout_s)
         waited_s = time.monotonic() - began
         for key, events in ready:

@@ -28,13 +28,14 @@ from swarm_manager.raft.tls_links import TlsLinks
 _log = logging.getLogger(__name__)
 EXIT_BROKEN = 70
 SWITCH_INTERVAL_S = 0.001
+STATUS_AGE_S = 0.25
 _STOP_TIMEOUT_S = 10.0
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class RaftStatus:
-    """How this member sees the cluster, as of its last tick."""
+    """How this member sees the cluster: as of its last tick, but for times, which are up to STATUS_AGE_S old."""
 
     node_id: str
     term: int
@@ -100,7 +101,9 @@ class Replica:
             disk.close()
             self._poller.close()
             raise
-        self._status = self._read_status()
+        self._status_is_of: tuple[object, ...] = ()
+        self._status_until = 0.0
+        self._note_status()
         self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
         self._writer = threading.Thread(target=self._run_jobs, name="raft-snapshots", daemon=True)
 
@@ -135,7 +138,7 @@ class Replica:
                 began = time.monotonic()
                 self._core.step()
                 self._longest_tick_s = max(self._longest_tick_s, time.monotonic() - began - self._waited_s)
-                self._status = self._read_status()
+                self._note_status()
         except BaseException as error:  # noqa: BLE001 - it ends the process, or a test hears of it
             _log.critical("the Raft thread broke", exc_info=True)
             self._on_broken(error)
@@ -145,8 +148,8 @@ class Replica:
             job()
             self._wake()
 
-    def _wait(self, timeout_s: float) -> None:
-        self._waited_s += self._poller.poll(timeout_s)
+    def _wait(self, timeout_s: float, gather_s: float) -> None:
+        self._waited_s += self._poller.poll(timeout_s, gather_s=gather_s)
 
     def _wake(self) -> None:
         if not self._stopping.is_set():
@@ -209,12 +212,24 @@ class Replica:
     # ---------------------------------------------------------------------------------------- looking
 
     def status(self) -> RaftStatus:
-        """How things stood after the last tick."""
+        """How things stood after the last tick; the times in it may be STATUS_AGE_S old."""
         return self._status
 
     def on_leadership(self, callback: Callable[[bool, int], None]) -> None:
         """Call (may act as leader, term) on the Raft thread at every change; register before `start`."""
         self._core.on_leadership(callback)
+
+    def _note_status(self) -> None:
+        """Anew when anything changed but the times: building it is a quarter of what a resting member does."""
+        core, now = self._core, self._core.now()
+        is_of = (
+            *(core.term, core.leader_id, core.is_ready, core.is_leader, core.commit_index, core.applied_index),
+            *(core.journal.last_index, core.journal.membership, core.journal.healthy, core.transport.connected),
+            *(core.snapshots.last_index, core.snapshots.last_error, core.transport.removed, core.transport.superseded),
+        )
+        if is_of != self._status_is_of or now >= self._status_until:
+            self._status_is_of, self._status_until = is_of, now + STATUS_AGE_S
+            self._status = self._read_status()
 
     def _read_status(self) -> RaftStatus:
         core = self._core

@@ -31,6 +31,7 @@ RETRY_S = 0.1
 RETRY_MAX_S = 1.0
 LESSER_WAITS_S = 1.5
 TICK_S = 0.25
+LATE_S = 0.15  # how long a tick may be late, for something else that wakes us anyway
 SETTLED_S = 2.0
 ALIVE_S = 3 * PING_S  # heard from so lately, a link that is replaced is no sign that its peer was away
 RETIRE_S = 1.0
@@ -75,6 +76,7 @@ class TlsLinks:
         self._wall_clock = wall_clock
         self._seeds = {address: _Peer(address, 0.0) for address in seeds}
         self._found_at: dict[str, str] = {}  # who was met at a seed
+        self._tick_at = 0.0
         self.refused: list[str] = []
 
     # ----------------------------------------------------------------------------------- links.Links
@@ -106,6 +108,7 @@ class TlsLinks:
             known = self._peers.get(peer)
             if known is None or known.address != address:
                 self._peers[peer] = _Peer(address, now)
+                self._tick_at = now
 
     def send(self, peer: str, frame: bytes) -> bool:
         """Queue a frame; False when there is no link."""
@@ -128,8 +131,17 @@ class TlsLinks:
             self._links[peer].close(reason)
 
     def tick(self) -> float:
-        """Dial, ping, give up; due again after TICK_S, or sooner for a retry."""
+        """Dial, ping, give up, when it is time; to be called whenever awake, and by the time returned."""
         now = self._now()
+        if now >= self._tick_at:
+            self._tick_at = self._tick(now)
+        return self._tick_at + LATE_S if self._is_whole() else self._tick_at
+
+    def _is_whole(self) -> bool:
+        """Whether every peer has its link, and nothing is under way."""
+        return len(self._links) == len(self._peers) and not (self._anonymous or self._dialling or self._retiring)
+
+    def _tick(self, now: float) -> float:
         for link in list(self._links.values()):
             self._look_after(link, now)
         for link in [link for link, until in self._retiring.items() if until <= now]:
@@ -273,7 +285,7 @@ class TlsLinks:
             self._peers[link.peer].since = now
             if now - link.began_at > SETTLED_S:  # it was a real link, not a refusal: dial again at once
                 self._peers[link.peer].retry_s = RETRY_S
-                self._peers[link.peer].dial_at = now
+                self._peers[link.peer].dial_at = self._tick_at = now
         self._handler.link_down(link.peer)
 
     def _by_greater(self, link: TlsLink, peer: str) -> bool:
