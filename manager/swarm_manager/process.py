@@ -69,6 +69,8 @@ _SERVER_OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.http2.bdp_probe", 0),  # a ping to measure the line with each heartbeat; a fixed window is enough
+    ("grpc.http2.lookahead_bytes", 1024 * 1024),
 )
 _AGE = (3600.0, 0.05)  # of a connection: at most, and as a share of our certificate's life
 _AGE_GRACE = (30.0, 0.1)  # for calls under way, and streams

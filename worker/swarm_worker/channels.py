@@ -14,6 +14,8 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.min_reconnect_backoff_ms", 2_000),  # in spite of its name: how long a connection may take
     ("grpc.max_reconnect_backoff_ms", 250),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # a whole set of assignments
+    ("grpc.http2.bdp_probe", 0),  # a ping to measure the line with each heartbeat; a fixed window is enough
+    ("grpc.http2.lookahead_bytes", 1024 * 1024),
     ("grpc.use_local_subchannel_pool", 1),
 )
 
