@@ -89,11 +89,13 @@ def test_each_known_bug_is_found_and_sound_histories_are_accepted(bug: Bug | Non
             assert not linearize(found).is_complete
 
 
+@pytest.mark.long
 def test_tens_of_thousands_of_operations_are_judged() -> None:
     history = history_of(random.Random(1), operations=20_000, objects=100, clients=16)
     assert first_violation(with_versions(history)) is None
 
 
+@pytest.mark.long
 def test_a_long_history_of_one_object_is_judged() -> None:
     assert first_violation(with_versions(history_of(random.Random(2), operations=5_000, objects=1, clients=12))) is None
 

@@ -120,6 +120,7 @@ def test_nothing_of_the_plaintext_is_in_the_file_and_no_two_are_alike() -> None:
     assert sealed(b"state " * 30_000)[64:] != LONG[64:]
 
 
+@pytest.mark.long
 def test_the_cost_in_use_is_what_is_recommended_today() -> None:
     """OWASP's least for scrypt: n = 2^17, r = 8, p = 1."""
     assert (Cost().log_n, Cost().r, Cost().p) == (17, 8, 1)

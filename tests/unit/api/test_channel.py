@@ -44,6 +44,7 @@ def test_when_its_manager_dies_the_next_one_is_asked(start: Start, endpoints: En
     connection.close()
 
 
+@pytest.mark.long
 def test_a_manager_that_accepts_and_says_nothing_does_not_eat_the_whole_budget(
     start: Start, endpoints: Endpoints
 ) -> None:

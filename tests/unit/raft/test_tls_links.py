@@ -98,6 +98,7 @@ def test_a_stranger_that_sent_and_hung_up_before_it_was_looked_at_is_forgotten(s
     assert one.told.frames == []
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(max_size=80), max_size=4), st.integers(0, 2**32))
 def test_whatever_a_stranger_sends_the_links_go_on(chunks: list[bytes], seed: int) -> None:
