@@ -76,7 +76,13 @@ class TestAddresses:
 
     def test_everywhere_is_nowhere(self) -> None:
         with pytest.raises(JoinError, match=r"0\.0\.0\.0 is no address that other nodes can reach"):
-            check_local("0.0.0.0:2377")
+            check_local("0.0.0.0:2377", may_be_forwarded=False)
+
+    def test_another_machine_s_address_is_taken_for_a_typing_error_unless_it_is_said_to_be_forwarded(self) -> None:
+        with pytest.raises(JoinError, match=r"192\.0\.2\.7 is no address of this machine"):
+            check_local("192.0.2.7", may_be_forwarded=False)
+        check_local("192.0.2.7", may_be_forwarded=True)
+        check_local("127.0.0.1:2400", may_be_forwarded=False)
 
 
 class TestStorage:

@@ -54,8 +54,12 @@ def is_on_this_machine(address: str) -> bool:
     return True
 
 
-def check_local(address: str) -> None:
-    """Raise JoinError when other nodes could not reach this machine by `address`."""
+def check_local(address: str, *, may_be_forwarded: bool) -> None:
+    """Raise JoinError when other nodes could not reach this machine by `address`.
+
+    It is one of this machine's own, or something in between forwards it: a typing error looks the same, so who means
+    that says where the manager listens, which is what `may_be_forwarded` is.
+    """
     host, _ = split(address, "advertise address")
     try:
         ip = ipaddress.ip_address(host)
@@ -64,6 +68,11 @@ def check_local(address: str) -> None:
     if ip.is_unspecified:
         raise JoinError(
             f"{host} is no address that other nodes can reach: give this machine's own with --advertise-addr."
+        )
+    if not may_be_forwarded and not is_on_this_machine(address):
+        raise JoinError(
+            f"{host} is no address of this machine ('ip -brief address' lists them): give one that is with "
+            "--advertise-addr, or, if something forwards that address to this machine, say so with --listen-addr."
         )
 
 

@@ -118,7 +118,7 @@ class Node:
         async with self._changing:
             self._refuse_if_node()
             addresses = [with_port(address, "manager address") for address in request.remote_addresses]
-            advertise = self._advertised(request.advertise_address, addresses[0] if addresses else "")
+            advertise = self._advertised(request, addresses[0] if addresses else "")
             availability: NodeAvailability.ValueType = request.availability
             issued = await joining.join(request.token, addresses, socket.gethostname(), availability)
             await asyncio.to_thread(self._save, issued, advertise, request.listen_address)
@@ -160,7 +160,7 @@ class Node:
 
     def _restore_command(self, request: RestoreRequest) -> list[str]:
         command = [*manager_command(), "restore", *self._manager_flags(), "--backup", request.path]
-        command += ["--advertise-address", self._advertised(request.advertise_address, "")]
+        command += ["--advertise-address", self._advertised(request, "")]
         command += ["--availability", NodeAvailability.Name(request.availability).lower()]
         command += ["--nodes-due-after-s", str(request.nodes_due_after.ToTimedelta().total_seconds())]
         if request.listen_address:
@@ -219,7 +219,7 @@ class Node:
             raise NodeStateError("This machine is a node already: 'swarm-cli leave' first, to make it one anew.")
 
     async def _create_cluster(self, request: InitRequest) -> dict[str, str]:
-        advertise = self._advertised(request.advertise_address, "")
+        advertise = self._advertised(request, "")
         command = [*manager_command(), "init", *self._manager_flags()]
         command += ["--advertise-address", advertise]
         command += ["--availability", NodeAvailability.Name(request.availability).lower()]
@@ -238,10 +238,10 @@ class Node:
         answer: dict[str, str] = json.loads(await _output_of(command, "The cluster could not be made"))
         return answer
 
-    def _advertised(self, address: str, remote: str) -> str:
-        if address:
-            check_local(address)
-            return with_port(address, "advertise address")
+    def _advertised(self, request: InitRequest | JoinRequest | RestoreRequest, remote: str) -> str:
+        if request.advertise_address:
+            check_local(request.advertise_address, may_be_forwarded=bool(request.listen_address))
+            return with_port(request.advertise_address, "advertise address")
         host, port = split(remote) if remote else (_DOCUMENTATION_NET, 9)
         return with_port(local_address_towards(host, port), "advertise address")
 

@@ -78,7 +78,7 @@ def _at_address(node: NodeFile, request: RejoinRequest) -> NodeFile:
     """The node at the addresses asked for; a manager that listened at its old address alone listens at the new one."""
     advertise, listen = node.advertise_address, node.listen_address
     if request.advertise_address:
-        check_local(request.advertise_address)
+        check_local(request.advertise_address, may_be_forwarded=bool(request.listen_address or node.listen_address))
         advertise = with_port(request.advertise_address, "advertise address")
         _check_is_ip(advertise)
         if listen and split(listen)[0] == split(node.advertise_address)[0]:
