@@ -67,7 +67,7 @@ def read_file(path: str) -> tuple[str, str]:
     try:
         raw = sys.stdin.buffer.read(MAX_SIZE_BYTES + 1) if path == "-" else _bytes(Path(path))
     except FileNotFoundError:
-        raise ComposeError(f"The compose file {path} does not exist; name one with -f FILE.") from None
+        raise ComposeError(f"The compose file {path} does not exist; give the path of one that does.") from None
     except OSError as error:
         raise ComposeError(f"The compose file {path} cannot be read: {error.strerror}.") from error
     name = "standard input" if path == "-" else path
