@@ -522,7 +522,10 @@ class UpdateTaskStatusRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     REPORTS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
+    leaving: _builtins.bool
+    """the last one of a node that leaves the cluster: it is down from then on"""
     @_builtins.property
     def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskReport]: ...
     @_builtins.property
@@ -535,10 +538,11 @@ class UpdateTaskStatusRequest(_message.Message):
         session_id: _builtins.str = ...,
         reports: _abc.Iterable[Global___TaskReport] | None = ...,
         description: _objects_pb2.NodeDescription | None = ...,
+        leaving: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["description", b"description"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "reports", b"reports", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "leaving", b"leaving", "reports", b"reports", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -146,6 +146,7 @@ class FakeLeader(DispatcherServicer):
         self.known = True
         self.refuse_reports = False
         self.slow_reports = 0  # so many are not answered in time
+        self.left_after: int | None = None  # so many reports, the node said that it was the last
         self.session = ""
         self.changed = asyncio.Event()
 
@@ -194,6 +195,7 @@ class FakeLeader(DispatcherServicer):
             self.slow_reports -= 1
             await asyncio.Event().wait()
         self.reports += request.reports
+        self.left_after = len(self.reports) if request.leaving else self.left_after
         if request.HasField("description"):
             self.descriptions.append(request.description)
         self.changed.set()

@@ -205,6 +205,23 @@ async def test_a_leader_that_is_slow_to_commit_keeps_its_session(
         assert len(leader.requests) == 1
 
 
+async def test_who_leaves_reports_first_and_then_says_so(tmp_path: Path) -> None:
+    leader = FakeLeader()
+    leader.full = [assigned(make_task())]
+    async with served(leader) as address, node(tmp_path, address) as worker:
+        await leader.until(lambda: latest(leader) == TaskState.RUNNING)
+        assert leader.left_after is None
+        await worker.agent.drain(5.0)
+        await worker.session.take_leave(5.0)
+        assert latest(leader) == TaskState.SHUTDOWN
+        assert leader.left_after == len(leader.reports)
+
+
+async def test_who_leaves_without_a_leader_does_not_wait_for_ever(tmp_path: Path) -> None:
+    async with node(tmp_path, "127.0.0.1:1") as worker:
+        await worker.session.take_leave(0.05)
+
+
 async def test_a_node_tells_when_its_engine_goes_and_comes(tmp_path: Path) -> None:
     leader = FakeLeader()
     async with served(leader) as address, node(tmp_path, address) as worker:

@@ -8,7 +8,6 @@ then the manager is started, or stopped and its data removed.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -180,11 +179,7 @@ class Member:
     async def leave_tasks(self, timeout_s: float) -> bool:
         """Stop and remove all tasks, tell the leader, and take the networks down; whether all were gone in time."""
         drained = await self.agent.drain(timeout_s)
-        if len(self.agent.reports):
-            self.session.reported.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GOODBYE_S):
-                    await self.session.reported.wait()
+        await self.session.take_leave(GOODBYE_S)
         if self._session_task:
             self._session_task.cancel()
         await self.agent.leave_networks()

@@ -108,6 +108,7 @@ class Session:
         self._renew = asyncio.Event()
         self.connected = asyncio.Event()
         self.reported = asyncio.Event()  # nothing waits to be reported
+        self._is_leaving = False
         self.leader = ""
         self.last_error = ""
 
@@ -131,6 +132,15 @@ class Session:
     def renew(self) -> None:
         """Open a new session (the certificate changed); tasks are not touched."""
         self._renew.set()
+
+    async def take_leave(self, timeout_s: float) -> None:
+        """Report what there is, and that this node is gone, so that nobody waits for it; in vain without a leader."""
+        self._is_leaving = True
+        self.reported.clear()
+        self._agent.news.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.reported.wait()
 
     def _candidates(self) -> list[str]:
         return [address for address in (self.leader, *self._managers) if address]
@@ -268,9 +278,12 @@ class Session:
         while True:
             reports, description = agent.reports.batch(BATCH_SIZE), agent.description
             news = description if description != self._described else None
-            if not reports and news is None:
+            is_last = self._is_leaving and not reports
+            if not reports and news is None and not is_last:
                 return
-            request = UpdateTaskStatusRequest(session_id=link.session_id, reports=reports, description=news)
+            request = UpdateTaskStatusRequest(
+                session_id=link.session_id, reports=reports, description=news, leaving=is_last
+            )
             try:
                 with _ended_by_us(link.address):
                     await link.stub.UpdateTaskStatus(request, timeout=REPORT_S)
@@ -280,6 +293,7 @@ class Session:
                 raise _refusal(error, link.address) from error
             agent.reports.acknowledge(reports)
             self._described = description
+            self._is_leaving = self._is_leaving and not is_last
 
 
 @contextlib.contextmanager

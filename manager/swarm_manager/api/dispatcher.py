@@ -158,7 +158,7 @@ class DispatcherRpcs(DispatcherServicer):
         node = self._store.snapshot.nodes.get(node_id)
         description = request.description if request.HasField("description") else None
         address = node.status.address if node is not None else ""
-        await self._reports.submit(node_id, list(request.reports), description, address)
+        await self._reports.submit(node_id, list(request.reports), description, address, leaves=request.leaving)
         return UpdateTaskStatusResponse()
 
     def _refuse_unless_leading(self) -> None:

@@ -11,6 +11,7 @@ import structlog
 from swarm_api.dispatcher_pb2 import TaskReport
 from swarm_api.objects_pb2 import NodeDescription
 from swarm_api.store_pb2 import Change
+from swarm_api.types_pb2 import NodeState
 
 from swarm_manager.api.proposing import change_set, now_timestamp
 from swarm_manager.core import status
@@ -33,6 +34,7 @@ class _FromNode:
     reports: list[TaskReport] = field(default_factory=list)
     description: NodeDescription | None = None
     address: str = ""
+    leaves: bool = False
     waiting: list["asyncio.Future[None]"] = field(default_factory=list)
 
 
@@ -50,13 +52,16 @@ class Reports:
         reports: list[TaskReport],
         description: NodeDescription | None = None,
         address: str = "",
+        *,
+        leaves: bool = False,
     ) -> None:
-        """Return when it is committed; with a description, the node is READY from then on."""
+        """Return when it is committed; with a description, the node is READY from then on; DOWN, when it `leaves`."""
         node = self._gathered.setdefault(node_id, _FromNode())
         node.reports.extend(reports)
         if description is not None:
             node.description, node.address = description, address
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        node.leaves = node.leaves or leaves
         node.waiting.append(done)
         self._arrived.set()
         await done
@@ -141,6 +146,8 @@ def _merged(view: View, batch: dict[str, _FromNode]) -> list[Change]:
             changes += status.node_seen(view, node_id, node.description, node.address, now)
         if node.reports:
             changes += status.merge_reports(view, node_id, node.reports, now)
+        if node.leaves:
+            changes += status.node_lost(view, node_id, NodeState.DOWN, "It left the cluster.", now)
     return changes
 
 

@@ -87,6 +87,13 @@ async def test_a_description_makes_the_node_ready(store: MemoryStore, reports: R
     )
 
 
+async def test_who_leaves_is_down_at_once(store: MemoryStore, reports: Reports) -> None:
+    await reports.submit("n0", [report("t0", TaskState.SHUTDOWN)], leaves=True)
+    found = store.snapshot.nodes["n0"]
+    assert (found.status.state, found.status.message) == (NodeState.DOWN, "It left the cluster.")
+    assert store.snapshot.tasks["t0"].status.state == TaskState.SHUTDOWN
+
+
 async def test_a_conflict_and_an_unknown_outcome_are_decided_anew(store: MemoryStore, reports: Reports) -> None:
     def meanwhile() -> None:
         changed = Task.FromString(store.snapshot.tasks["t0"].SerializeToString())
