@@ -104,9 +104,10 @@ class RaftHosts:
         """One member alone whose machine `store` has this state (as `core.codec.dump` writes it)."""
         self._prepare("store", settings)
         first = self.hosts[0]
-        disk = open_folder(_folder(first) / "raft", KeyFile(LocalDisk(_folder(first) / "keys")))
-        write_founding(disk, Member(_id(first), _address(first)), state, index=FOUNDED_AT, term=1)
-        disk.close()
+        with contextlib.closing(KeyFile(LocalDisk(_folder(first) / "keys"))) as key_file:
+            disk = open_folder(_folder(first) / "raft", key_file)
+            write_founding(disk, Member(_id(first), _address(first)), state, index=FOUNDED_AT, term=1)
+            disk.close()
         self.start(first)
         self.leader()
 
