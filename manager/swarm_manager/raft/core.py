@@ -86,6 +86,7 @@ class RaftCore(RaftEngine):
         self.machine = machine
         self._disk = disk
         self._sleep = sleep
+        self.looked_at = float("-inf")  # when it was last begun to read what the others had sent
         self._listeners: list[Callable[[bool, int], None]] = []
         self._was_ready = (False, 0)
         self._was_leader = False
@@ -152,6 +153,7 @@ class RaftCore(RaftEngine):
         self._watch_leadership()
 
     def before_tick(self) -> None:
+        self.gate.answer_questions()
         self.arrivals.advance()
         self.guard.release_acks()
         self._mind_the_disk()
@@ -174,6 +176,7 @@ class RaftCore(RaftEngine):
 
     def poll(self, timeout: float) -> None:  # noqa: ARG002 - stock's fixed timeout; ours follows from what is due
         """Stock polls through us."""
+        self.looked_at = self.now()
         self._links_due = self.transport.tick_links()
         self._sleep(self._sleep_s(), self._gather_s())
 
@@ -210,6 +213,7 @@ class RaftCore(RaftEngine):
 
     def apply_committed(self) -> bool:
         """Apply committed entries for a slice of time; True when any was applied."""
+        self.gate.after_elections()
         self._trust_only_the_disk()
         first, end = self.applied_index, self.now() + APPLY_SLICE_S
         while self.applied_index < self.commit_index and self.now() < end:

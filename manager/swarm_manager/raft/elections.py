@@ -9,6 +9,11 @@ Theory of operation
     When the link to the leader closes, the leader's process is most likely dead.  The deadline then moves
     close, instead of a whole timeout away.  If the leader is alive after all, the others still hear it and
     deny the pre-vote.
+
+    A manager that was busy or waited for its disk has not listened meanwhile: what the leader sent is in its
+    sockets.  So a deadline counts as passed only once the network was looked at after it (`looked_at`), and who asks
+    for a vote is answered when all that had come by then was read.  Else two followers that a slow disk stops at once
+    would depose a leader that both could hear.
 """
 
 from typing import TYPE_CHECKING
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from swarm_manager.raft.core import RaftCore
 
 _NEVER = float("-inf")
+_HELD = float("inf")
 
 
 class ElectionGate:
@@ -32,6 +38,8 @@ class ElectionGate:
         self._asked_term = 0
         self._granted: set[str] = set()
         self._won = False
+        self._held: float | None = None  # stock's deadline, while stock is not to see it
+        self._questions: list[tuple[str, Message]] = []
 
     @property
     def heard_at(self) -> float:
@@ -51,19 +59,29 @@ class ElectionGate:
         core.election_deadline = min(core.election_deadline, soon)
 
     def before_tick(self) -> None:
-        """Before stock looks at its deadline: let it pass, or move it and ask."""
+        """Before stock looks at its deadline: let it pass, or hide it (it may pass while stock is on its way to it)."""
         core = self._core
-        if core.is_leader:
-            return
+        if not core.is_leader and not self._lets_pass():
+            self._held, core.election_deadline = core.election_deadline, _HELD
+
+    def after_elections(self) -> None:
+        """Stock has looked at its deadline."""
+        if self._held is not None:
+            self._core.election_deadline, self._held = self._held, None
+
+    def _lets_pass(self) -> bool:
+        """Whether stock is to start an election now; when it is time and the votes are lacking, they are asked for."""
+        core = self._core
         may = core.may_campaign()
-        if core.election_deadline >= core.now() and not (may and self._is_alone()):
-            return
+        if core.election_deadline >= core.looked_at and not (may and self._is_alone()):
+            return False
         if may and (core.transfer_in_progress or self._won):
             self._won = False
-            return
+            return True
         core.election_deadline = core.now() + core.new_election_timeout()
         if may:
             self._ask()
+        return False
 
     def _is_alone(self) -> bool:
         """Whether ours is the only vote: then there is nobody to wait for."""
@@ -87,7 +105,16 @@ class ElectionGate:
         self._count()
 
     def on_pre_vote(self, peer: str, message: Message) -> None:
-        """Somebody asks whether we would vote for it."""
+        """Somebody asks whether we would vote for it: to be answered once all that came with it was read."""
+        self._questions.append((peer, message))
+
+    def answer_questions(self) -> None:
+        """Answer those who asked."""
+        questions, self._questions = self._questions, []
+        for peer, question in questions:
+            self._answer(peer, question)
+
+    def _answer(self, peer: str, message: Message) -> None:
         core = self._core
         if not core.journal.healthy:
             return
