@@ -4,6 +4,7 @@ import pytest
 from swarm_api.objects_pb2 import Network, Node, Object, ObjectKind, Service, Task, UpdateStatus
 from swarm_api.store_pb2 import Change, ChangeSet
 from swarm_api.types_pb2 import PortConfig, TaskState
+from swarm_manager.core import codec
 from swarm_manager.core.codec import REMEMBERED_REQUESTS, SnapshotError, dump, load
 from swarm_manager.core.kinds import KINDS, Stored, wrap
 from swarm_manager.core.machine import Committed, Conflict, Outcome, apply
@@ -233,6 +234,19 @@ def test_a_snapshot_is_written_in_small_pieces() -> None:
     assert len(pieces) > 3
     assert max(map(len, pieces)) < 100_000
     assert load(b"".join(pieces)).services == log.snapshot.services
+
+
+def test_a_snapshot_is_written_in_the_order_of_ids_however_many_are_sorted_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(codec, "SORTED_AT_ONCE", 7)
+    log = Log()
+    for number in range(50):
+        log.put(service(f"web{number}"))
+    data = b"".join(dump(log.snapshot))
+    places = [data.index(service_id.encode()) for service_id in sorted(log.snapshot.services)]
+    assert places == sorted(places)
+    assert load(data).services == log.snapshot.services
 
 
 def test_any_cut_of_a_snapshot_is_refused() -> None:

@@ -5,9 +5,12 @@ objects, then the remembered requests, oldest first.  Objects are in the order o
 index write the same bytes.
 """
 
+import heapq
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import islice
+from operator import itemgetter
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -15,7 +18,7 @@ from swarm_api.objects_pb2 import Object, Task
 from swarm_api.store_pb2 import RememberedRequest, SnapshotHeader
 
 from swarm_manager.core.draft import Draft
-from swarm_manager.core.kinds import KINDS, unwrap, wrap
+from swarm_manager.core.kinds import KINDS, Stored, unwrap, wrap
 from swarm_manager.core.snapshot import Snapshot
 
 SCHEMA_VERSION = 1
@@ -26,7 +29,10 @@ REMEMBERED_REQUESTS = 4096
 CHUNK_SIZE_BYTES = 64 * 1024
 
 #: How many tasks are added in one call, during which no other thread of the process runs.
-TASKS_AT_ONCE = 4096
+TASKS_AT_ONCE = 1024
+
+#: How many objects are sorted in one call, for the same reason.
+SORTED_AT_ONCE = 2048
 M = TypeVar("M", bound=Message)
 _FRAME = struct.Struct(">II")
 
@@ -70,10 +76,19 @@ def _messages(snapshot: Snapshot) -> Iterator[Message]:
         requests=len(snapshot.requests),
     )
     for number, kind in KINDS.items():
-        for obj in sorted(snapshot.all_of(number), key=lambda o: o.id):
+        for obj in _by_id(snapshot.all_of(number)):
             yield wrap(kind, obj)
     for number in range(snapshot.first_request, snapshot.next_request):
         yield snapshot.requests[snapshot.request_order[number]]
+
+
+def _by_id(objects: Iterator[Stored]) -> Iterator[Stored]:
+    """In the order of their ids: sorted in runs that are merged, so that no single call takes long."""
+    runs = []
+    while run := [(obj.id, obj) for obj in islice(objects, SORTED_AT_ONCE)]:
+        run.sort(key=itemgetter(0))
+        runs.append(run)
+    return (obj for _, obj in heapq.merge(*runs, key=itemgetter(0)))
 
 
 def _frame(payload: bytes) -> bytes:
