@@ -163,17 +163,18 @@ class RaftHosts:
         return [other for other in self.hosts if other.name != host.name]
 
     def leader(self) -> Host:
-        """The leader's host, once all running members answer it."""
+        """The leader's host, once all running members answer it and know its term."""
         wait_until(lambda: self._complete_leader() is not None, "a leader that all members answer", SETTLE_S)
         found = self._complete_leader()
         return found if found is not None else self.leader()
 
     def _complete_leader(self) -> Host | None:
         told = {name: process.ask("status") for name, process in self._running.items()}
-        newest = max(status["term"] for status in told.values())  # one that was cut off may not know of it yet
+        if len({status["term"] for status in told.values()}) > 1:
+            return None  # one that has just started, or was cut off, does not know of the newest yet
         for host in self.hosts:
             status = told.get(host.name)
-            if status and status["ready"] and status["term"] == newest and status["responding"] == len(told) - 1:
+            if status and status["ready"] and status["responding"] == len(told) - 1:
                 return host
         return None
 
