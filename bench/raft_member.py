@@ -21,6 +21,7 @@ from typing import Any
 
 import structlog
 from swarm_api.identity import NodeCredentials
+from swarm_manager import garbage
 from swarm_manager.raft import Member, RaftConfig, Replica, TlsIdentity
 from swarm_manager.raft.disk import LocalDisk
 from swarm_manager.raft.keys import KeyFile
@@ -64,6 +65,10 @@ class Keys:
     def load(self, image: object, index: int) -> None:  # noqa: ARG002 - as above
         assert isinstance(image, dict)
         self.items = image
+
+    def parts(self, image: object) -> list[object]:
+        assert isinstance(image, dict)
+        return list(image.values())
 
 
 class Load:
@@ -126,6 +131,7 @@ class Console:
         began = time.monotonic()
         disk = open_folder(folder / "raft", KeyFile(LocalDisk(folder / "keys")))
         self.replica = Replica(config, machine, TlsIdentity(NodeCredentials.load(folder / "node")), disk=disk)
+        garbage.settle()  # as the manager does
         self.opened_s = time.monotonic() - began
 
     def answer(self, request: dict[str, Any]) -> object:

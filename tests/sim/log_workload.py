@@ -49,6 +49,9 @@ class LogMachine:
     def load(self, image: object, index: int) -> None:
         self.items = list(image)  # type: ignore[call-overload]
 
+    def parts(self, image: object) -> list[object]:
+        return list(image)  # type: ignore[call-overload, no-any-return]
+
     def content(self) -> object:
         return self.items
 

@@ -60,6 +60,10 @@ class StoreMachine:
         assert isinstance(image, Snapshot)
         self.current = image
 
+    def parts(self, image: object) -> list[object]:
+        assert isinstance(image, Snapshot)
+        return list(codec.in_order(image))
+
     def content(self) -> object:
         return b"".join(codec.dump(self.current))
 

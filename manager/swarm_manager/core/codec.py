@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from itertools import islice
-from operator import itemgetter
+from operator import attrgetter
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -35,6 +35,7 @@ TASKS_AT_ONCE = 1024
 SORTED_AT_ONCE = 2048
 M = TypeVar("M", bound=Message)
 _FRAME = struct.Struct(">II")
+_ID = attrgetter("id")
 
 
 class SnapshotError(ValueError):
@@ -68,6 +69,12 @@ def load(data: bytes | memoryview) -> Snapshot:
     return draft.snapshot(header.index)
 
 
+def in_order(snapshot: Snapshot) -> Iterator[Stored]:
+    """All objects, in the order in which they are written."""
+    for number in KINDS:
+        yield from _by_id(snapshot.all_of(number))
+
+
 def _messages(snapshot: Snapshot) -> Iterator[Message]:
     yield SnapshotHeader(
         schema_version=SCHEMA_VERSION,
@@ -85,10 +92,10 @@ def _messages(snapshot: Snapshot) -> Iterator[Message]:
 def _by_id(objects: Iterator[Stored]) -> Iterator[Stored]:
     """In the order of their ids: sorted in runs that are merged, so that no single call takes long."""
     runs = []
-    while run := [(obj.id, obj) for obj in islice(objects, SORTED_AT_ONCE)]:
-        run.sort(key=itemgetter(0))
+    while run := list(islice(objects, SORTED_AT_ONCE)):
+        run.sort(key=_ID)
         runs.append(run)
-    return (obj for _, obj in heapq.merge(*runs, key=itemgetter(0)))
+    return heapq.merge(*runs, key=_ID)
 
 
 def _frame(payload: bytes) -> bytes:

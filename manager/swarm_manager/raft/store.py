@@ -55,7 +55,7 @@ _ENVELOPE_BYTES = 4096  # what an entry holds besides its largest object
 
 
 class _Machine:
-    """The state machine as Raft wants it; everything but `dump` and `read` runs on the Raft thread."""
+    """The state machine as Raft wants it; everything but `dump`, `read` and `parts` runs on the Raft thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.current = Snapshot()
@@ -91,6 +91,10 @@ class _Machine:
         assert isinstance(image, Snapshot)
         self.current = image
         self._tell(max(image.index, index))
+
+    def parts(self, image: object) -> list[object]:
+        assert isinstance(image, Snapshot)
+        return list(codec.in_order(image))  # as they lie in memory, more or less: in another order it takes much longer
 
     def _tell(self, news: Batch | int) -> None:
         self._queue.append(news)

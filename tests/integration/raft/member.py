@@ -56,6 +56,9 @@ class KeyValue:
     def load(self, image: object, index: int) -> None:
         self.applied, self.keys = image  # type: ignore[misc]
 
+    def parts(self, image: object) -> list[object]:
+        return [image]
+
 
 class Console:
     """Runs one request at a time; answers are one line each."""

@@ -1,6 +1,7 @@
 """A follower that is sent a snapshot: what holds while it is read and saved beside the Raft thread."""
 
 import itertools
+import weakref
 
 import pytest
 from swarm_manager.raft.core import LANDING_PATIENCE, RaftCore
@@ -67,6 +68,19 @@ def test_it_is_taken_over_and_what_followed_is_sent() -> None:
     run_until(lab, lambda: core_of(follower).applied_index == core_of(first).journal.last_index)
     assert state_of(follower) == state_of(first)
     assert core_of(follower).snapshots.last_index > 1
+
+
+def test_the_state_it_replaces_is_let_go_of_part_by_part_afterwards() -> None:
+    class Part:
+        """Something that dies with its last holder."""
+
+    lab, first, follower = reading()
+    parts: list[object] = [Part() for _ in range(10)]
+    alive = [weakref.ref(part) for part in parts]
+    follower.machine.parts = lambda _: parts  # type: ignore[attr-defined]
+    run_until(lab, lambda: core_of(follower).applied_index == core_of(first).journal.last_index)
+    run_until(lab, lambda: not parts)
+    assert [part() for part in alive] == [None] * 10
 
 
 def test_the_leader_keeps_its_log_until_then() -> None:
