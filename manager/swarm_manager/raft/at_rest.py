@@ -16,7 +16,8 @@ from swarm_manager.raft.codec import COMMAND_NO_OP, COMMAND_REGULAR, Entry, memb
 from swarm_manager.raft.config import Member, Membership
 from swarm_manager.raft.disk import Disk
 from swarm_manager.raft.errors import CorruptData
-from swarm_manager.raft.journal import PREFIX, Journal
+from swarm_manager.raft.journal import Journal
+from swarm_manager.raft.segment_files import PREFIX
 from swarm_manager.raft.snapshot import FILE_NAME, Snapshot, encode_head, file_chunks, read_snapshot
 
 _NO_OP = bytes((COMMAND_NO_OP,))

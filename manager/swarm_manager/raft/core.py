@@ -97,13 +97,13 @@ class RaftCore(RaftEngine):
         self._poll_at_once = False
         self._gathered = 0.0
         self._bytes_at_snapshot = 0
-        journal = StockJournal(disk, config.initial_membership())
+        journal = StockJournal(disk, config.initial_membership(), background)
         self.snapshots = SnapshotStore(
             disk,
             machine,
             chunk_bytes=config.snapshot_chunk_bytes,
             background=background,
-            on_start=journal.rotate,
+            on_start=journal.sync,
             membership_at=journal.membership_at,
         )
         self.gate = ElectionGate(self, election_min_s=config.election_min_s)
@@ -347,7 +347,10 @@ class RaftCore(RaftEngine):
         due = max(entries / self.config.compact_entries, data_bytes / self.config.compact_bytes)
         if self.snapshots.landing and due < LANDING_PATIENCE:
             return
-        if due >= 1 and entries > 1 and not self.snapshots.busy and self.now() >= self._snapshot_at:
+        if self.snapshots.is_unreadable:
+            due = LANDING_PATIENCE
+        may = entries > 1 and not self.snapshots.busy and self.now() >= self._snapshot_at
+        if due >= 1 and may and self.journal.rotate():
             self._snapshot_at = self.now() + (SNAPSHOT_RETRY_S if self.snapshots.last_error else 0.0)
             self._bytes_at_snapshot = self.journal.bytes_added
             self.forceLogCompaction()

@@ -8,7 +8,7 @@ Theory of operation
     Files: `vote` (term and vote, replaced atomically), `journal-<n>` (see segment.py), `founding` (the
     membership an empty log starts with).  A new segment starts whenever a snapshot starts, so that compaction
     is the removal of whole files and never a rewrite; the log keeps a little more than it must, which spares
-    slow followers a snapshot.
+    slow followers a snapshot.  Segments are made and removed in the background (segment_files.py).
 
     A membership entry takes effect when it is appended and loses it when it is cut off; so this class, which
     sees both, is where the effective membership is known (`membership`).
@@ -23,16 +23,15 @@ import json
 import struct
 import zlib
 from collections.abc import Callable
-from functools import partial
 
 from swarm_manager.raft import segment
 from swarm_manager.raft.codec import Entry, decode_membership, encode_membership, read_membership
 from swarm_manager.raft.config import Membership
 from swarm_manager.raft.disk import AppendFile, Disk
 from swarm_manager.raft.errors import CorruptData, WireError
+from swarm_manager.raft.segment_files import PREFIX, Background, SegmentFiles, at_once, file_name
 
 SEGMENT_LIMIT_BYTES = 128 << 20
-PREFIX = "journal-"
 _VOTE_CRC = struct.Struct("<I")
 _REMEDY = "remove this manager from the cluster and let it join again, or restore its data folder from a backup"
 
@@ -40,9 +39,10 @@ _REMEDY = "remove this manager from the cluster and let it join again, or restor
 class Journal:
     """The log entries in memory, and their durable image.  Used by one thread."""
 
-    def __init__(self, disk: Disk, founding: Membership) -> None:
+    def __init__(self, disk: Disk, founding: Membership, background: Background = at_once) -> None:
         """Read what the disk holds; `founding` counts only when it holds nothing.  May raise CorruptData."""
         self._disk = disk
+        self._files = SegmentFiles(disk, background)
         self.entries: list[Entry] = []
         self.term = 0
         self.vote: str | None = None
@@ -193,18 +193,23 @@ class Journal:
         return self._attempt(self._write_everything)
 
     def rotate(self) -> bool:
-        """Begin a new segment, so that the old ones can be removed once a snapshot covers them."""
-        return self.sync() and self._attempt(self._begin_segment)
+        """Begin a new segment, so that the old ones can be removed once a snapshot covers them.
+
+        False when the disk refuses, and while the file is being made: ask again in a later tick.
+        """
+        if not self.sync() or self._starts_fresh:
+            return False
+        return self._segments[-1][1] == 0 or (self._attempt(self._go_over) and self._segments[-1][1] == 0)
 
     def drop_before(self, place: int) -> None:
         """Remove the segments that hold nothing at or after entries[place]; memory follows the files."""
         keep_from = self.entries[place][1]
+        void: list[int] = []
         while len(self._segments) > 1 and self._segments[0][1] < keep_from:
-            sequence, highest = self._segments[0]
-            if not self._attempt(partial(self._disk.remove, _name(sequence))):
-                return
-            del self._segments[0]
+            sequence, highest = self._segments.pop(0)
+            void.append(sequence)
             del self.entries[: max(0, highest + 1 - self.first_index)]
+        self._files.remove(void)
         base = self.membership_at(self.first_index)
         self._memberships = [base, *(m for m in self._memberships if m.index > base.index)]
 
@@ -239,7 +244,7 @@ class Journal:
         if not self._pending and not self._starts_fresh:
             return
         if self._file is None or self._starts_fresh:
-            self._begin_segment()
+            self._begin_afresh()
             return
         data = segment.encode_records(self._pending, self._known_commit, self._durable_end)
         self._append_durably(self._file, data)
@@ -247,7 +252,7 @@ class Journal:
         self._durable_end += len(data)
         self._note_written()
         if self._durable_end > SEGMENT_LIMIT_BYTES:
-            self._begin_segment()
+            self._go_over()
 
     def _append_durably(self, file: AppendFile, data: bytes) -> None:
         """Append and sync; what could not be synced is cut off again.
@@ -263,23 +268,32 @@ class Journal:
                 file.truncate(self._durable_end)
             raise
 
-    def _begin_segment(self) -> None:
-        """A new file, holding what is pending (of a fresh log: all of it), durable when this returns."""
-        sequence = self._segments[-1][0] + 1 if self._segments else 1
-        entries = self.entries if self._starts_fresh else self._pending
-        head = segment.encode_header(sequence, starts_fresh=self._starts_fresh)
-        head += segment.encode_records(entries, self._known_commit, 0)
-        file = self._disk.create(_name(sequence), head)
+    def _go_over(self) -> None:
+        """Write on in the next segment if it is there, else have it made; nothing is pending."""
+        sequence = self._segments[-1][0] + 1
+        self._files.make_ahead(sequence)
+        file = self._files.take()
+        if file is None:
+            return
+        if self._file is not None:
+            self._file.close()
+        self._file, self._durable_end = file, segment.HEADER_BYTES
+        self._segments.append((sequence, 0))
+
+    def _begin_afresh(self) -> None:
+        """A segment that voids all others, with the whole log in it, durable when this returns."""
+        sequence = self._files.void_ahead(self._segments[-1][0] if self._segments else 0)
+        head = segment.encode_header(sequence, starts_fresh=True)
+        head += segment.encode_records(self.entries, self._known_commit, 0)
+        file = self._disk.create(file_name(sequence), head)
         if self._file is not None:
             self._file.close()
         self._file, self._durable_end = file, len(head)
         self.syncs += 1
-        void = self._segments if self._starts_fresh else []
-        self._segments = ([] if self._starts_fresh else self._segments) + [(sequence, 0)]
+        void, self._segments = self._segments, [(sequence, 0)]
         self._starts_fresh = False
         self._note_written()
-        for old, _ in void:
-            self._disk.remove(_name(old))
+        self._files.remove(old for old, _ in void)
 
     def _note_written(self) -> None:
         sequence, highest = self._segments[-1]
@@ -340,6 +354,9 @@ class Journal:
             if part is None and not out:
                 self._disk.remove(name)  # its creation was cut off, so nothing in it was ever promised
                 continue
+            if part is not None and not out and not part.entries and not part.starts_fresh:
+                self._disk.remove(name)  # it was made ahead, and nothing that was written in it became durable
+                continue
             if part is None or (part.torn_bytes and out):
                 raise CorruptData(f"the journal file {name} in {self._disk.describe()} is damaged; {_REMEDY}")
             if out and part.sequence != out[0].sequence - 1:
@@ -359,7 +376,7 @@ class Journal:
 
     def _open_last(self, part: segment.Segment) -> None:
         self.torn_bytes = part.torn_bytes
-        self._file = self._disk.open_append(_name(part.sequence), part.size_bytes)
+        self._file = self._disk.open_append(file_name(part.sequence), part.size_bytes)
         self._durable_end = part.size_bytes
 
     def _read_vote(self) -> None:
@@ -387,10 +404,6 @@ class Journal:
             return read_membership(command, index)
         except WireError as error:
             raise CorruptData(f"entry {index} of the journal is no membership: {error}; {_REMEDY}") from error
-
-
-def _name(sequence: int) -> str:
-    return f"{PREFIX}{sequence:016d}"
 
 
 def _nobody_listens() -> None:

@@ -131,6 +131,7 @@ class SnapshotStore:
         self.saving = False
         self.last_index = 0
         self.last_error = ""
+        self.is_unreadable = False  # the file, as sending it showed: it is to be replaced, and not sent again
 
     # ----------------------------------------------------------------------------------- at the start
 
@@ -161,6 +162,7 @@ class SnapshotStore:
         """
         parts = (data[place : place + _PART_BYTES] for place in range(0, len(data), _PART_BYTES))
         self._disk.replace(FILE_NAME, parts)
+        self.is_unreadable = False
 
     # --------------------------------------------------------------------------------- taking one
 
@@ -190,7 +192,7 @@ class SnapshotStore:
                 self.last_error = f"the snapshot cannot be written: {error}"
                 self._state = FAILED
             else:
-                self.last_error = ""
+                self.last_error, self.is_unreadable = "", False
                 self.last_index = last[1]
                 self._state = SUCCESS
 
@@ -219,7 +221,7 @@ class SnapshotStore:
         try:
             chunk, offset, is_last = transfer.next(self._chunk_bytes)
         except OSError as error:
-            self.last_error = f"the snapshot cannot be read: {error}"
+            self.last_error, self.is_unreadable = f"the snapshot cannot be read: {error}", True
             self.drop_transfer(node)
             return None
         if is_last:
@@ -256,7 +258,7 @@ class SnapshotStore:
         return self._state != NOT_SERIALIZING
 
     def _open_transfer(self) -> "_Transfer | None":
-        if not self.last_index:
+        if not self.last_index or self.is_unreadable:
             return None
         try:
             return _Transfer(next(self._serial), self._disk.open_read(FILE_NAME))

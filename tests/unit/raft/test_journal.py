@@ -1,5 +1,7 @@
 """The journal: what it promised is there after any crash; what it cannot promise it says."""
 
+import copy
+import errno
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +14,15 @@ from swarm_manager.raft.config import Member, Membership
 from swarm_manager.raft.disk import Disk, LocalDisk
 from swarm_manager.raft.errors import CorruptData, InvalidConfig
 from swarm_manager.raft.journal import Journal
+from swarm_manager.raft.segment_files import Background, at_once
 
 from tests.sim.fake_disk import FakeDisk, Platter, PowerCut
 
 FOUNDING = Membership.of([Member("a", "1.2.3.4:1")])
 
 
-def journal(disk: Disk) -> Journal:
-    opened = Journal(disk, FOUNDING)
+def journal(disk: Disk, background: Background = at_once) -> Journal:
+    opened = Journal(disk, FOUNDING, background)
     if not len(opened):
         opened.add(b"\1", 1, 0)
         assert opened.sync()
@@ -32,9 +35,9 @@ def fill(log: Journal, first: int, last: int, term: int = 1) -> None:
         log.add(regular_command(b"%d of %d" % (index, term)), index, term)
 
 
-def fake(seed: int = 1) -> tuple[Platter, Callable[[], Journal]]:
+def fake(seed: int = 1, background: Background = at_once) -> tuple[Platter, Callable[[], Journal]]:
     platter = Platter(random.Random(seed))
-    return platter, lambda: journal(FakeDisk(platter, "test"))
+    return platter, lambda: journal(FakeDisk(platter, "test"), background)
 
 
 def test_what_was_synced_is_there_after_a_power_cut(tmp_path: Path) -> None:
@@ -72,7 +75,8 @@ def test_what_a_failed_sync_left_in_memory_is_not_taken_for_written_by_the_next_
 @given(st.integers(0, 10**6))
 def test_any_history_keeps_its_promises(seed: int) -> None:
     """Random appends, cuts, rotations, votes and power cuts: the synced log is always a prefix of what is read."""
-    rng, (platter, open_journal) = random.Random(seed), fake(seed)
+    jobs: list[Callable[[], None]] = []
+    rng, (platter, open_journal) = random.Random(seed), fake(seed, jobs.append)
     log, promised, term = open_journal(), [], 1
     for _ in range(60):
         try:
@@ -90,12 +94,15 @@ def test_any_history_keeps_its_promises(seed: int) -> None:
                 promised = list(log.entries)
             elif kind < 0.85:
                 log.rotate()
+            elif kind < 0.88 and jobs:
+                jobs.pop(0)()
             elif kind < 0.92:
                 term = log.term + 1
                 log.set_vote(term, "x")
             platter.cut_after = rng.randrange(1, 6) if rng.random() < 0.05 else platter.cut_after
         except PowerCut:
             platter.crash(power=True)
+            jobs.clear()
             log = open_journal()
             term = log.term
             assert log.entries[: len(promised)] == promised
@@ -169,6 +176,113 @@ def test_compaction_removes_whole_files_and_the_rest_is_read_back() -> None:
     log.drop_before(25 - log.first_index)
     assert log.first_index == 22 and "journal-0000000000000001" not in platter.files
     assert open_journal().entries == log.entries
+
+
+def test_a_segment_is_made_beside_the_thread_that_goes_over_to_it() -> None:
+    jobs: list[Callable[[], None]] = []
+    platter, open_journal = fake(background=jobs.append)
+    log = open_journal()
+    fill(log, 2, 5)
+    assert not log.rotate() and not log.rotate() and log.healthy
+    assert len(jobs) == 1
+    jobs.pop()()
+    before = platter.syncs
+    assert log.rotate() and log.rotate()
+    assert platter.syncs == before, "going over waits for nothing"
+    fill(log, 6, 9)
+    assert log.sync()
+    log.drop_before(6 - log.first_index)
+    assert log.first_index == 6 and "journal-0000000000000001" in platter.files
+    jobs.pop()()
+    assert list(platter.files) == ["founding", "vote", "journal-0000000000000002"]
+    assert open_journal().entries == log.entries
+
+
+def test_a_torn_tail_before_a_segment_that_was_made_ahead_is_cut() -> None:
+    jobs: list[Callable[[], None]] = []
+    platter, open_journal = fake(background=jobs.append)
+    log = open_journal()
+    fill(log, 2, 5)
+    assert not log.rotate()
+    jobs.pop()()
+    file = platter.files["journal-0000000000000001"]
+    file.content += b"\x52\x53torn"
+    file.settle()
+    again = open_journal()
+    assert again.torn_bytes == 6 and again.last_index == 5
+    assert "journal-0000000000000002" not in platter.files
+
+
+@pytest.mark.parametrize("made_first", [True, False])
+def test_a_fresh_log_voids_what_was_made_ahead(made_first: bool) -> None:
+    jobs: list[Callable[[], None]] = []
+    platter, open_journal = fake(background=jobs.append)
+    log = open_journal()
+    fill(log, 2, 5)
+    assert not log.rotate()
+    if made_first:
+        jobs.pop()()
+    log.reset()
+    log.add(b"\1", 50, 1)
+    assert log.sync()
+    while jobs:
+        jobs.pop(0)()
+    assert list(platter.files) == ["founding", "vote", "journal-0000000000000003"]
+    assert not log.rotate()
+    jobs.pop()()
+    assert log.rotate()
+    fill(log, 51, 52)
+    assert log.sync() and open_journal().entries == log.entries
+
+
+def test_a_segment_that_the_disk_refuses_to_make_is_tried_again() -> None:
+    jobs: list[Callable[[], None]] = []
+    platter, open_journal = fake(background=jobs.append)
+    log = open_journal()
+    fill(log, 2, 5)
+    assert not log.rotate()
+    platter.full = True
+    jobs.pop()()
+    assert not log.rotate() and not log.healthy and "space" in str(log.failure)
+    platter.full = False
+    assert log.recover() and not log.rotate() and log.healthy
+    jobs.pop()()
+    assert log.rotate()
+
+
+class StubbornDisk(FakeDisk):
+    """Refuses to remove one file."""
+
+    stubborn = ""
+
+    def remove(self, name: str) -> None:
+        if name == self.stubborn:
+            raise OSError(errno.EIO, "Input/output error")
+        super().remove(name)
+
+
+def test_old_segments_go_in_order_and_none_is_left_out_when_the_disk_refuses_for_a_while() -> None:
+    """A log with a file missing in its middle would not be read any more."""
+    platter = Platter(random.Random(1))
+    disk = StubbornDisk(platter, "test")
+    log = journal(disk)
+    disk.stubborn = "journal-0000000000000001"
+    for first in (2, 12, 22):
+        fill(log, first, first + 9)
+        assert log.rotate()
+    log.drop_before(25 - log.first_index)
+    assert log.first_index == 22
+    assert open_sequences(platter) == [1, 2, 3, 4]
+    assert journal(FakeDisk(copy.deepcopy(platter), "test")).first_index == 1
+    disk.stubborn = ""
+    fill(log, 32, 41)
+    assert log.rotate()
+    log.drop_before(35 - log.first_index)
+    assert open_sequences(platter) == [4, 5]
+
+
+def open_sequences(platter: Platter) -> list[int]:
+    return sorted(int(name.removeprefix("journal-")) for name in platter.files if name.startswith("journal-"))
 
 
 def test_a_full_disk_is_an_unhealthy_journal_and_recovers_with_nothing_lost() -> None:
