@@ -342,18 +342,27 @@ class RaftCore(RaftEngine):
         self._bytes_at_snapshot = self.journal.bytes_added
 
     def _compact_when_due(self) -> None:
-        entries = self.applied_index - self.snapshots.last_index
-        data_bytes = self.journal.bytes_added - self._bytes_at_snapshot
-        due = max(entries / self.config.compact_entries, data_bytes / self.config.compact_bytes)
+        due = self._log_since_snapshot()
         if self.snapshots.landing and due < LANDING_PATIENCE:
             return
-        if self.snapshots.is_unreadable:
-            due = LANDING_PATIENCE
-        may = entries > 1 and not self.snapshots.busy and self.now() >= self._snapshot_at
-        if due >= 1 and may and self.journal.rotate():
+        is_news = self.applied_index > self.snapshots.last_index + 1
+        may = is_news and not self.snapshots.busy and self.now() >= self._snapshot_at
+        if (due >= 1 or self.snapshots.is_unreadable) and may and self.journal.rotate():
             self._snapshot_at = self.now() + (SNAPSHOT_RETRY_S if self.snapshots.last_error else 0.0)
             self._bytes_at_snapshot = self.journal.bytes_added
             self.forceLogCompaction()
+
+    def _log_since_snapshot(self) -> float:
+        """How much log there is beyond our snapshot, as a share of what is usual: at 1 the next snapshot is due.
+
+        The members' turns are apart: each begins at other indexes, so that while one is writing, a majority is not.
+        """
+        ids = sorted(self.journal.membership.members)
+        turn = ids.index(self.node_id) / len(ids) if self.node_id in ids else 0.0
+        usual, last = self.config.compact_entries, self.snapshots.last_index
+        entries = self.applied_index - last + (last + int(turn * usual)) % usual
+        data_bytes = self.journal.bytes_added - self._bytes_at_snapshot
+        return max(entries / usual, data_bytes / (self.config.compact_bytes * (1 + turn)))
 
     # ----------------------------------------------------------------------------------------- health
 
