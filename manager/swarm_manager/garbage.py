@@ -9,8 +9,10 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-_NEW_OBJECTS = 50_000  # before the youngest are looked through; what is garbage without a cycle goes at once anyway
-_GENERATIONS = (10, 10)
+# So many new ones before the youngest are looked through, which takes some 3 ms, in which no other thread runs; and
+# so often before the older ones are.  What is garbage without a cycle goes at once anyway.
+_NEW_OBJECTS = 10_000
+_GENERATIONS = (50, 10)
 
 
 def settle() -> None:

@@ -193,8 +193,8 @@ class SimLinks:
     def set_peers(self, addresses: Mapping[str, str]) -> None:
         self.peers = dict(addresses)
 
-    def send(self, peer: str, frame: bytes) -> bool:
-        return self._network.send(self.node_id, peer, frame)
+    def send(self, peer: str, *frames: bytes) -> bool:
+        return all(self._network.send(self.node_id, peer, frame) for frame in frames)
 
     def backlog_bytes(self, peer: str) -> int:
         return 0

@@ -32,7 +32,7 @@ CHUNK_SIZE_BYTES = 64 * 1024
 TASKS_AT_ONCE = 1024
 
 #: How many objects are sorted in one call, for the same reason.
-SORTED_AT_ONCE = 2048
+SORTED_AT_ONCE = 512
 M = TypeVar("M", bound=Message)
 _FRAME = struct.Struct(">II")
 _ID = attrgetter("id")

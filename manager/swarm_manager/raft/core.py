@@ -42,7 +42,7 @@ from swarm_manager.raft.snapshot import Snapshot, SnapshotStore
 from swarm_manager.raft.transport import RaftTransport
 
 _log = logging.getLogger(__name__)
-APPLY_SLICE_S = 0.02
+APPLY_SLICE_S = 0.01
 APPLY_FETCH_ENTRIES = 32
 RECOVERY_PERIOD_S = 0.5
 SNAPSHOT_RETRY_S = 10.0
@@ -50,6 +50,10 @@ LANDING_PATIENCE = 4  # times the usual log are kept for a follower that is taki
 MAX_SLEEP_S = 1.0
 GATHER_S = 0.01
 _SOON_S = 0.0005
+
+
+def nobody_waits() -> None:
+    """Where what runs beside a Raft thread may compute as long as it likes."""
 
 
 def nobody_is_revoked(node_id: str) -> bool:  # noqa: ARG001 - as whoever knows answers
@@ -71,12 +75,14 @@ class RaftCore(RaftEngine):
         rng: random.Random,
         sleep: Callable[[float, float], None],
         background: Callable[[Callable[[], None]], None],
+        pause: Callable[[], None] = nobody_waits,
         is_revoked: Callable[[str], bool] = nobody_is_revoked,
     ) -> None:
         """Read the disk, load the newest snapshot, and listen.
 
         `sleep(seconds, gather)` waits for the links' sockets and handles them; for the first `gather` seconds it may
-        let them wait.  CorruptData: we refuse to start.
+        let them wait.  `pause` is called in the background between the parts of long work.  CorruptData: we refuse
+        to start.
         """
         self.config = config
         self.node_id = config.node_id
@@ -103,6 +109,7 @@ class RaftCore(RaftEngine):
             machine,
             chunk_bytes=config.snapshot_chunk_bytes,
             background=background,
+            pause=pause,
             on_start=journal.sync,
             membership_at=journal.membership_at,
         )

@@ -105,9 +105,12 @@ class MessageGuard:
         acks, self._acks = self._acks, []
         if not self._core.journal.sync():
             return
+        answers: dict[str, list[Message]] = {}  # in one go: each time the Raft thread waits for those that compute
         for peer, ack in acks:
             if ack["term"] == self._core.term:
-                self._core.transport.send_own(peer, ack)
+                answers.setdefault(peer, []).append(ack)
+        for peer, messages in answers.items():
+            self._core.transport.send_own(peer, *messages)
 
     def unpark_waiting(self) -> None:
         """Those who waited for a snapshot get another try, and those who were sent a part of one the next."""

@@ -26,8 +26,8 @@ class Links(Protocol):
     def set_peers(self, addresses: Mapping[str, str]) -> None:
         """Keep links to exactly these managers (id: IP:port); links to others stay until they are dropped."""
 
-    def send(self, peer: str, frame: bytes) -> bool:
-        """Queue a frame; False when there is no link."""
+    def send(self, peer: str, *frames: bytes) -> bool:
+        """Queue these frames; False when there is no link."""
 
     def backlog_bytes(self, peer: str) -> int:
         """What is queued for this peer and not yet handed to the system."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from swarm_manager.raft.config import Member, Membership, RaftConfig, check_member, split_address
@@ -29,6 +30,9 @@ _log = logging.getLogger(__name__)
 EXIT_BROKEN = 70
 SWITCH_INTERVAL_S = 0.001
 STATUS_AGE_S = 0.25
+# Between pieces of a snapshot that is written, about as long as a piece takes.  At each of its system calls the Raft
+# thread waits for a thread that computes; so for half of the time there is none.
+PAUSE_S = 0.001
 _STOP_TIMEOUT_S = 10.0
 T = TypeVar("T")
 
@@ -95,6 +99,7 @@ class Replica:
                 rng=random.Random(),  # noqa: S311 - election timeouts are no secrets
                 sleep=self._wait,
                 background=self._jobs.put,
+                pause=partial(time.sleep, PAUSE_S),
                 is_revoked=is_revoked,
             )
         except BaseException:

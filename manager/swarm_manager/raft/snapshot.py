@@ -111,14 +111,19 @@ class SnapshotStore:
         *,
         chunk_bytes: int,
         background: Callable[[Callable[[], None]], None],
+        pause: Callable[[], None],
         on_start: Callable[[], bool],
         membership_at: Callable[[int], Membership],
     ) -> None:
-        """`on_start` is called before an image is taken and may refuse by returning False."""
+        """`on_start` is called before an image is taken and may refuse by returning False.
+
+        `pause` is called between the pieces of an image that is written, for the Raft thread's sake.
+        """
         self._disk = disk
         self._machine = machine
         self._chunk_bytes = chunk_bytes
         self._background = background
+        self._pause = pause
         self._on_start = on_start
         self._membership_at = membership_at
         self._state = NOT_SERIALIZING
@@ -187,7 +192,7 @@ class SnapshotStore:
 
         def write() -> None:
             try:
-                self._disk.replace(FILE_NAME, file_chunks(head, self._machine.dump(image)))
+                self._disk.replace(FILE_NAME, self._paced(file_chunks(head, self._machine.dump(image))))
             except Exception as error:  # noqa: BLE001 - a failed dump must not end the thread unseen
                 self.last_error = f"the snapshot cannot be written: {error}"
                 self._state = FAILED
@@ -197,6 +202,11 @@ class SnapshotStore:
                 self._state = SUCCESS
 
         self._background(write)
+
+    def _paced(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+            self._pause()
 
     def checkSerializing(self) -> tuple[int, int]:  # noqa: N802 - PySyncObj's name
         """The state of the snapshot being written; SUCCESS and FAILED are reported once."""

@@ -3,8 +3,9 @@
 import socket
 import ssl
 import struct
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from swarm_manager.raft.poller import READ, WRITE, Poller
@@ -15,6 +16,7 @@ ANYBODY = ""  # as `dialled`: a member is expected there, we do not know which
 MAX_FRAME_BYTES = 24 << 20
 _READ_BYTES = 256 << 10
 _READ_AT_ONCE_BYTES = 1 << 20  # what is left is still in the socket, and the next poll tells of it
+_READ_SLICE_S = 0.005  # likewise; each record is a system call, after which another thread may be computing
 _COALESCE_BYTES = 16 << 10
 _AGAIN = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -63,12 +65,14 @@ class TlsLink:
         self.outbox_bytes = 0
         self._watch(READ | WRITE)  # all else when the poller says so: a stranger may have hung up already
 
-    def send(self, frame: bytes, now: float) -> None:
-        """Queue a frame and write what the socket takes."""
-        self._outbox.append(memoryview(_LENGTH.pack(len(frame)) + frame))
-        self.outbox_bytes += len(frame) + _LENGTH.size
+    def send(self, frames: Sequence[bytes], now: float) -> None:
+        """Queue these frames and write what the socket takes."""
+        was_idle = not self._outbox
+        for frame in frames:
+            self._outbox.append(memoryview(_LENGTH.pack(len(frame)) + frame))
+            self.outbox_bytes += len(frame) + _LENGTH.size
         self.sent_at = now
-        if self.state == "up" and len(self._outbox) == 1:
+        if self.state == "up" and was_idle:
             self._guarded(self._flush)
 
     def close(self, reason: str) -> None:
@@ -141,8 +145,9 @@ class TlsLink:
         return self.state == "up"
 
     def _read(self) -> None:
-        ended, end_bytes = False, len(self._inbox) + _READ_AT_ONCE_BYTES
-        while self.state == "up" and not ended and len(self._inbox) < end_bytes:
+        end_bytes, end = len(self._inbox) + _READ_AT_ONCE_BYTES, time.monotonic() + _READ_SLICE_S
+        ended, goes_on = False, True
+        while goes_on:
             try:
                 data = self._socket.recv(_READ_BYTES)  # one TLS record: none is ever read in part
             except _AGAIN:
@@ -150,6 +155,7 @@ class TlsLink:
             ended = not data
             self._inbox += data
             self._inbox_touched = True
+            goes_on = not ended and len(self._inbox) < end_bytes and time.monotonic() < end
         self._split_frames()
         if ended:
             self.close("the peer closed the connection")

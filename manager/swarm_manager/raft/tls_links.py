@@ -110,12 +110,12 @@ class TlsLinks:
                 self._peers[peer] = _Peer(address, now)
                 self._tick_at = now
 
-    def send(self, peer: str, frame: bytes) -> bool:
-        """Queue a frame; False when there is no link."""
+    def send(self, peer: str, *frames: bytes) -> bool:
+        """Queue these frames; False when there is no link."""
         link = self._links.get(peer)
         if link is None:
             return False
-        link.send(frame, self._now())
+        link.send(frames, self._now())
         return link.state == "up"
 
     def backlog_bytes(self, peer: str) -> int:
@@ -163,7 +163,7 @@ class TlsLinks:
         elif self._wall_clock() > link.ends_at:
             link.close("the peer's certificate has ended")
         elif now - link.sent_at >= PING_S:
-            link.send(_PING, now)
+            link.send((_PING,), now)
 
     def close(self) -> None:
         """Stop listening and close every link."""

@@ -255,11 +255,11 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
         filtered = self._core.guard.outgoing(str(node.id), message)
         return filtered is not None and self.send_own(str(node.id), filtered)
 
-    def send_own(self, peer: str, message: Message) -> bool:
-        """A message of ours to a member; False when it has no link."""
+    def send_own(self, peer: str, *messages: Message) -> bool:
+        """Messages of ours to a member, in one go; False when it has no link."""
         if peer not in self._members:
             return False
-        sent = self._links.send(peer, codec.encode(message))
+        sent = self._links.send(peer, *map(codec.encode, messages))
         if sent and self._links.backlog_bytes(peer) > HIGH_WATER_BYTES:
             self._crowded.add(peer)
             self._core.park(peer)

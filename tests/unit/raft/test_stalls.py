@@ -43,9 +43,9 @@ def sent_by(member: SimMember) -> list[Message]:
     sent: list[Message] = []
     send = member.core.transport.send_own
 
-    def noted(peer: str, message: Message) -> bool:
-        sent.append(message)
-        return send(peer, message)
+    def noted(peer: str, *messages: Message) -> bool:
+        sent.extend(messages)
+        return send(peer, *messages)
 
     member.core.transport.send_own = noted  # type: ignore[method-assign]
     return sent

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from swarm_api.identity import ROLE_MANAGER, NodeCredentials, new_key_and_csr, utc_now
 from swarm_manager import pki
+from swarm_manager.raft import tls_link
 from swarm_manager.raft.config import split_address
 from swarm_manager.raft.poller import Poller
 from swarm_manager.raft.tls_identity import TlsIdentity
@@ -128,16 +129,29 @@ def test_a_frame_that_is_too_long_is_refused_before_it_is_collected(sides: tuple
     assert one.told.frames == []
 
 
-@given(st.lists(st.binary(min_size=1, max_size=3000), min_size=1, max_size=20))
-@settings(max_examples=20, deadline=None)
-def test_frames_come_out_as_they_went_in(frames: list[bytes]) -> None:
+GROUPS = st.lists(st.lists(st.binary(min_size=1, max_size=3000), min_size=1, max_size=4), min_size=1, max_size=8)
+
+
+def send_and_compare(groups: list[list[bytes]]) -> None:
+    frames = [frame for group in groups for frame in group]
     with contextlib.closing(Side("a")) as one, contextlib.closing(Side("b")) as other:
         poll_until_linked(one, other)
-        for frame in frames:
-            assert other.links.send("a", frame)
+        for group in groups:
+            assert other.links.send("a", *group)
         for _ in range(POLLS):
             if len(one.told.frames) == len(frames):
                 break
             for side in (one, other):
                 side.poller.poll(0.001)
         assert one.told.frames == frames
+
+
+@given(GROUPS)
+@settings(max_examples=20, deadline=None)
+def test_frames_come_out_as_they_went_in(groups: list[list[bytes]]) -> None:
+    send_and_compare(groups)
+
+
+def test_what_there_is_no_time_for_is_read_by_the_next_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls_link, "_READ_SLICE_S", 0.0)
+    send_and_compare([[bytes(40_000)], [b"x", b"y"], [bytes(90_000)], [b"z"]])
