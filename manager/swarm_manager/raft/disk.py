@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol
 
 from swarm_manager.raft.errors import InvalidConfig
 
-PART_BYTES = 4 << 20
+PART_BYTES = 1 << 20
 
 
 class AppendFile(Protocol):
