@@ -15,6 +15,7 @@ Rows       --rows speed: commits and reads, turns of both sides interleaved, --r
            --rows disk: restarts of a follower (from the start of its process until it has applied what it had), and
            compaction and installation of 50 MB of real objects under 500 writes a second (the manager's own store).
            A tick is all that the Raft thread does between two waits, messages, applying and syncing included.
+           --rows compaction: of these, compaction alone, --rounds times; not run unless it is named
            --rows soak: --soak-minutes of 500 writes a second; not run without that option
 Checked    nothing fails under load; no election where none must be; memory and disk do not grow
 """
@@ -30,11 +31,12 @@ from bench.figures import Report
 from bench.raft_hosts import BareHosts, bare_hosts
 
 ROWS = ("speed", "faults", "disk", "api", "soak")
+PARTS_OF_ROWS = ("compaction",)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options_of = parser(__doc__, rounds=3, fault_rounds=10, peer_rounds=3)
-    options_of.add_argument("--rows", nargs="*", choices=ROWS, default=ROWS, help="default: all")
+    options_of.add_argument("--rows", nargs="*", choices=ROWS + PARTS_OF_ROWS, default=ROWS, help="default: all")
     options_of.add_argument("--load-s", type=float, default=4.0, help="default: 4")
     options_of.add_argument("--soak-minutes", type=float, default=0.0, help="default: 0, no soak")
     options = options_of.parse_args(argv)
@@ -43,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "speed": lambda bare: raft_speed.measure(report, bare, options.rounds, options.load_s),
         "faults": lambda bare: raft_faults.measure(report, bare, options.fault_rounds, options.peer_rounds),
         "disk": lambda bare: raft_disk.measure(report, bare, options.rounds),
+        "compaction": lambda bare: raft_disk.measure_compaction(report, bare, options.rounds),
         "soak": lambda bare: raft_soak.measure(report, bare, options.soak_minutes),
         "api": lambda bare: raft_api.measure(report, bare, options.rounds, options.load_s),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from bench import raft_state
@@ -34,8 +35,21 @@ def measure(report: Report, bare: BareHosts, rounds: int) -> None:
         _restart_with_entries(report, ours, rounds)
         ours.found(raft_state.written(STATE_BYTES))
         _installation(report, ours)
-        _compaction(report, ours)
+        _compaction(report, ours, rounds)
         _restart_with_snapshot(report, ours, rounds)
+    finally:
+        ours.stop()
+
+
+def measure_compaction(report: Report, bare: BareHosts, rounds: int) -> None:
+    """Compaction alone."""
+    ours = RaftHosts(bare.hosts)
+    try:
+        ours.found(raft_state.written(STATE_BYTES))
+        for host in ours.hosts[1:]:
+            ours.join(host)
+            ours.wait_applied(host, _status(ours, ours.hosts[0])["last"])
+        _compaction(report, ours, rounds)
     finally:
         ours.stop()
 
@@ -100,7 +114,33 @@ def _joined(ours: RaftHosts, leader: Host, host: Host) -> float:
     return took_s
 
 
-def _compaction(report: Report, ours: RaftHosts) -> None:
+def _compaction(report: Report, ours: RaftHosts, rounds: int) -> None:
+    turns = [_compact(ours) for _ in range(rounds)]
+    what = "longest tick while 50 MB are compacted under 500 writes/s"
+    floors_ms = [turn.floor_ms for turn in turns]
+    followers_ms = [tick_ms for turn in turns for tick_ms in turn.followers_ms]
+    report.figures += [
+        Figure(f"{what}: leader", "ms", [turn.leader_ms for turn in turns], floors_ms, FLOOR, TICK),
+        Figure(f"{what}: followers", "ms", followers_ms, floors_ms, FLOOR, TICK),
+    ]
+    compacted = all(turn.compacted for turn in turns)
+    terms = [turn.terms for turn in turns]
+    report.checks += [
+        Check("every member compacted meanwhile", holds=compacted, seen="yes" if compacted else "no"),
+        Check("compaction caused no election", holds=all(len(seen) == 1 for seen in terms), seen=f"terms {terms}"),
+    ]
+
+
+@dataclass(frozen=True)
+class _Compaction:
+    leader_ms: float
+    followers_ms: list[float]
+    floor_ms: float
+    compacted: bool
+    terms: list[int]
+
+
+def _compact(ours: RaftHosts) -> _Compaction:
     for host in ours.hosts:  # anew, for the longest tick of all that follows
         ours.stop(host)
         ours.start(host, compact_entries=COMPACT_AFTER)
@@ -108,19 +148,14 @@ def _compaction(report: Report, ours: RaftHosts) -> None:
     before = {host.name: _status(ours, host) for host in ours.hosts}
     with SyncFloor(leader.folder / "raftswarm") as floor:
         after = _load_until_compacted(ours, leader, before)
-    ticks_ms = [after[leader.name]["longest_tick_s"] * 1000]
-    others_ms = [after[host.name]["longest_tick_s"] * 1000 for host in ours.others(leader)]
-    what = "longest tick while 50 MB are compacted under 500 writes/s"
-    report.figures += [
-        Figure(f"{what}: leader", "ms", ticks_ms, [floor.longest_ms], FLOOR, TICK),
-        Figure(f"{what}: followers", "ms", others_ms, [floor.longest_ms], FLOOR, TICK),
-    ]
-    compacted = _have_compacted(before, after)
-    terms = {status["term"] for status in (*before.values(), *after.values())}
-    report.checks += [
-        Check("every member compacted meanwhile", holds=compacted, seen="yes" if compacted else "no"),
-        Check("compaction caused no election", holds=len(terms) == 1, seen=f"terms {sorted(terms)}"),
-    ]
+    ticks_ms = {name: status["longest_tick_s"] * 1000 for name, status in after.items()}
+    return _Compaction(
+        leader_ms=ticks_ms.pop(leader.name),
+        followers_ms=list(ticks_ms.values()),
+        floor_ms=floor.longest_ms,
+        compacted=_have_compacted(before, after),
+        terms=sorted({status["term"] for status in (*before.values(), *after.values())}),
+    )
 
 
 def _load_until_compacted(ours: RaftHosts, leader: Host, before: Statuses) -> Statuses:
