@@ -31,7 +31,7 @@ def at_once(job: Callable[[], None]) -> None:
 
 @dataclass(slots=True)
 class _Ahead:
-    """A segment that is being made; `file` or `error` is set by the job as its last act but for looking at `void`."""
+    """A segment that is being made; `file` or `error` is set by the job, `void` by the one that takes it back."""
 
     sequence: int
     file: AppendFile | None = None
@@ -40,7 +40,7 @@ class _Ahead:
 
 
 class SegmentFiles:
-    """Everything but the jobs belongs to the journal's thread."""
+    """Everything but the jobs belongs to the journal's thread; the jobs run one at a time."""
 
     def __init__(self, disk: Disk, background: Background) -> None:
         self._disk = disk
@@ -69,8 +69,7 @@ class SegmentFiles:
         ahead, self._ahead = self._ahead, None
         if ahead is None:
             return last + 1
-        ahead.void = True
-        self._clear(ahead)
+        self._background(lambda: self._discard(ahead))
         return max(last, ahead.sequence) + 1
 
     def remove(self, sequences: Iterable[int]) -> None:
@@ -87,14 +86,16 @@ class SegmentFiles:
             ahead.file = self._disk.create(file_name(ahead.sequence), head)
         except OSError as error:
             ahead.error = error
-        self._clear(ahead)
+        if ahead.void:
+            self._discard(ahead)
 
-    def _clear(self, ahead: _Ahead) -> None:
-        """Remove it if it is not wanted any more: whoever comes last, its maker or who voided it."""
-        if ahead.void and ahead.file is not None:
+    def _discard(self, ahead: _Ahead) -> None:
+        """Remove it; if it is still to be made, once it is."""
+        ahead.void = True
+        if ahead.file is not None:
             ahead.file.close()
             self._doomed.append(file_name(ahead.sequence))
-            self._background(self._remove_doomed)
+            self._remove_doomed()
 
     def _remove_doomed(self) -> None:
         try:
