@@ -16,7 +16,9 @@ ANYBODY = ""  # as `dialled`: a member is expected there, we do not know which
 MAX_FRAME_BYTES = 24 << 20
 _READ_BYTES = 256 << 10
 _READ_AT_ONCE_BYTES = 1 << 20  # what is left is still in the socket, and the next poll tells of it
-_READ_SLICE_S = 0.005  # likewise; each record is a system call, after which another thread may be computing
+# For reading, and for writing: what is left is done by the next poll.  Each record of 16 kB is a system call, after
+# which this thread waits for those that compute.
+_SLICE_S = 0.005
 _COALESCE_BYTES = 16 << 10
 _AGAIN = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -145,7 +147,7 @@ class TlsLink:
         return self.state == "up"
 
     def _read(self) -> None:
-        end_bytes, end = len(self._inbox) + _READ_AT_ONCE_BYTES, time.monotonic() + _READ_SLICE_S
+        end_bytes, end = len(self._inbox) + _READ_AT_ONCE_BYTES, time.monotonic() + _SLICE_S
         ended, goes_on = False, True
         while goes_on:
             try:
@@ -177,7 +179,8 @@ class TlsLink:
         del inbox[:place]
 
     def _flush(self) -> None:
-        while self._outbox and self.state == "up":
+        end, goes_on = time.monotonic() + _SLICE_S, True
+        while goes_on and self._outbox and self.state == "up":
             if len(self._outbox) > 1 and len(self._outbox[0]) < _COALESCE_BYTES:
                 self._coalesce()
             head = self._outbox[0]
@@ -190,6 +193,7 @@ class TlsLink:
                 self._outbox[0] = head[sent:]
             else:
                 self._outbox.popleft()
+            goes_on = time.monotonic() < end
         if self.state == "up":
             self._watch(READ | (WRITE if self._outbox else 0))
 

@@ -153,5 +153,5 @@ def test_frames_come_out_as_they_went_in(groups: list[list[bytes]]) -> None:
 
 
 def test_what_there_is_no_time_for_is_read_by_the_next_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls_link, "_READ_SLICE_S", 0.0)
+    monkeypatch.setattr(tls_link, "_SLICE_S", 0.0)
     send_and_compare([[bytes(40_000)], [b"x", b"y"], [bytes(90_000)], [b"z"]])
