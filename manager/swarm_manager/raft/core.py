@@ -26,6 +26,7 @@ from swarm_api.eras import era_of
 from swarm_manager.raft.arrivals import SnapshotArrivals
 from swarm_manager.raft.at_rest import check_covered
 from swarm_manager.raft.codec import COMMAND_MEMBERSHIP, COMMAND_REGULAR, Entry, Message
+from swarm_manager.raft.compaction import Compaction
 from swarm_manager.raft.config import RaftConfig
 from swarm_manager.raft.disk import Disk
 from swarm_manager.raft.elections import ElectionGate
@@ -45,8 +46,6 @@ _log = logging.getLogger(__name__)
 APPLY_SLICE_S = 0.01
 APPLY_FETCH_ENTRIES = 32
 RECOVERY_PERIOD_S = 0.5
-SNAPSHOT_RETRY_S = 10.0
-LANDING_PATIENCE = 4  # times the usual log are kept for a follower that is taking a snapshot over
 MAX_SLEEP_S = 1.0
 GATHER_S = 0.01
 _SOON_S = 0.0005
@@ -98,11 +97,9 @@ class RaftCore(RaftEngine):
         self._was_leader = False
         self._followed: object = None
         self._recover_at = 0.0
-        self._snapshot_at = 0.0
         self._links_due = 0.0
         self._poll_at_once = False
         self._gathered = 0.0
-        self._bytes_at_snapshot = 0
         journal = StockJournal(disk, config.initial_membership(), background)
         self.snapshots = SnapshotStore(
             disk,
@@ -116,6 +113,7 @@ class RaftCore(RaftEngine):
         self.gate = ElectionGate(self, election_min_s=config.election_min_s)
         self.guard = MessageGuard(self)
         self.arrivals = SnapshotArrivals(self, background)
+        self.compaction = Compaction(self)
         self.reads = ReadBarriers(self)
         self.changes = MembershipChanges(self)
         self.handover = Handover(self)
@@ -177,7 +175,7 @@ class RaftCore(RaftEngine):
         self.proposals.expire()
         self.changes.drain()
         self.reads.drain()
-        self._compact_when_due()
+        self.compaction.begin_when_due()
         if self.is_leader:
             self.journal.sync()
 
@@ -346,30 +344,7 @@ class RaftCore(RaftEngine):
             )
         self.commit_index = max(self.commit_index, snapshot.last[1])  # whatever is in a snapshot is committed
         self.journal.rebase(snapshot.membership)
-        self._bytes_at_snapshot = self.journal.bytes_added
-
-    def _compact_when_due(self) -> None:
-        due = self._log_since_snapshot()
-        if self.snapshots.landing and due < LANDING_PATIENCE:
-            return
-        is_news = self.applied_index > self.snapshots.last_index + 1
-        may = is_news and not self.snapshots.busy and self.now() >= self._snapshot_at
-        if (due >= 1 or self.snapshots.is_unreadable) and may and self.journal.rotate():
-            self._snapshot_at = self.now() + (SNAPSHOT_RETRY_S if self.snapshots.last_error else 0.0)
-            self._bytes_at_snapshot = self.journal.bytes_added
-            self.forceLogCompaction()
-
-    def _log_since_snapshot(self) -> float:
-        """How much log there is beyond our snapshot, as a share of what is usual: at 1 the next snapshot is due.
-
-        The members' turns are apart: each begins at other indexes, so that while one is writing, a majority is not.
-        """
-        ids = sorted(self.journal.membership.members)
-        turn = ids.index(self.node_id) / len(ids) if self.node_id in ids else 0.0
-        usual, last = self.config.compact_entries, self.snapshots.last_index
-        entries = self.applied_index - last + (last + int(turn * usual)) % usual
-        data_bytes = self.journal.bytes_added - self._bytes_at_snapshot
-        return max(entries / usual, data_bytes / (self.config.compact_bytes * (1 + turn)))
+        self.compaction.loaded()
 
     # ----------------------------------------------------------------------------------------- health
 

@@ -4,7 +4,8 @@ import itertools
 import weakref
 
 import pytest
-from swarm_manager.raft.core import LANDING_PATIENCE, RaftCore
+from swarm_manager.raft.compaction import LANDING_PATIENCE
+from swarm_manager.raft.core import RaftCore
 from swarm_manager.raft.errors import CorruptData
 
 from tests.sim.world import SimMember, World
