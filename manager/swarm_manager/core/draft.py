@@ -80,14 +80,25 @@ class Draft(View):
 
     def add_tasks(self, tasks: Mapping[str, Task]) -> None:
         """Stores tasks, by id, that the draft does not hold: as `put` would each, at a fraction of the cost."""
-        live = [task for task in tasks.values() if is_live(task)]
-        assigned = [task for task in live if is_assigned(task) and task.node_id]
+        waiting: dict[str, Task] = {}
+        assigned: list[Task] = []
+        attached: list[Task] = []
+        for task_id, task in tasks.items():  # of a restart this loop is a good part: one look at the state for all
+            state = task.status.state
+            if state >= COMPLETE:
+                continue
+            if state < ASSIGNED:
+                waiting[task_id] = task
+            elif task.node_id:
+                assigned.append(task)
+            if task.networks:
+                attached.append(task)
         self.tasks = self.tasks.update(tasks)
         self.tasks_by_service = _merged(self.tasks_by_service, ((t.service_id, t) for t in tasks.values()))
         self.tasks_by_node = _merged(self.tasks_by_node, ((t.node_id, t) for t in tasks.values() if t.node_id))
-        self.unassigned = self.unassigned.update({task.id: task for task in live if not is_assigned(task)})
+        self.unassigned = self.unassigned.update(waiting)
         self._add_loads(assigned)
-        self._add_attachments([task for task in live if task.networks])
+        self._add_attachments(attached)
 
     def _add_loads(self, tasks: Iterable[Task]) -> None:
         loads: dict[str, NodeLoad] = {}
