@@ -74,7 +74,7 @@ class RaftCore(RaftEngine):
         rng: random.Random,
         sleep: Callable[[float, float], None],
         background: Callable[[Callable[[], None]], None],
-        pause: Callable[[], None] = nobody_waits,
+        pause: Callable[[], object] = nobody_waits,
         is_revoked: Callable[[str], bool] = nobody_is_revoked,
     ) -> None:
         """Read the disk, load the newest snapshot, and listen.

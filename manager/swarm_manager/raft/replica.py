@@ -99,7 +99,7 @@ class Replica:
                 rng=random.Random(),  # noqa: S311 - election timeouts are no secrets
                 sleep=self._wait,
                 background=self._jobs.put,
-                pause=partial(time.sleep, PAUSE_S),
+                pause=partial(self._stopping.wait, PAUSE_S),
                 is_revoked=is_revoked,
             )
         except BaseException:

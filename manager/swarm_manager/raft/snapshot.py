@@ -111,7 +111,7 @@ class SnapshotStore:
         *,
         chunk_bytes: int,
         background: Callable[[Callable[[], None]], None],
-        pause: Callable[[], None],
+        pause: Callable[[], object],
         on_start: Callable[[], bool],
         membership_at: Callable[[int], Membership],
     ) -> None:
