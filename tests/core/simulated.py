@@ -23,6 +23,7 @@ from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.store_pb2 import Change, ChangeSet
 from swarm_api.types_pb2 import NodeState, Share, TaskState
 from swarm_manager.core import diff, planner
+from swarm_manager.core.dirty import dirty_ids
 from swarm_manager.core.dispatch import NOTHING, Assignments, Differences, Told, affected_nodes
 from swarm_manager.core.invariants import backward_steps, early_starts, index_drift, unsettled, violations
 from swarm_manager.core.kinds import KINDS, Stored, wrap
@@ -145,7 +146,7 @@ class SimulatedCluster:
         self.snapshot, outcome = apply(old, old.index + 1, entry)
         self.commits += 1
         happened = diff.events(old, self.snapshot, entry)
-        self._dirty |= diff.dirty_ids(happened)
+        self._dirty |= dirty_ids(happened, self.snapshot)
         assert violations(self.snapshot) == []
         assert backward_steps(old, self.snapshot) == []
         assert early_starts(old, self.snapshot) == []

@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 import pytest
 from swarm_api.objects_pb2 import Network, Node, ObjectKind, Service, Task
+from swarm_api.specs_pb2 import ServiceDependency
 from swarm_api.types_pb2 import NodeState, TaskState
 from swarm_manager.core import planner
-from swarm_manager.core.diff import FREED, Action, dirty_ids, events_between
+from swarm_manager.core.diff import Action, events_between
+from swarm_manager.core.dirty import FREED, dirty_ids
 from swarm_manager.core.draft import Draft
 from swarm_manager.core.invariants import backward_steps, index_drift, unsettled, violations
 from swarm_manager.core.machine import Conflict
@@ -103,14 +105,56 @@ def test_what_became_dirty() -> None:
     cluster.end_task(cluster.running("web")[0])
     happened = events_between(before, cluster.snapshot)
     assert [event.action for event in happened] == [Action.UPDATE]
-    assert dirty_ids(happened) == {"s-web", FREED}
+    assert dirty_ids(happened, cluster.snapshot) == {"s-web", FREED}
     before = cluster.snapshot
     cluster.add_node("n9")
-    assert dirty_ids(events_between(before, cluster.snapshot)) == {"n9"}
+    assert dirty_ids(events_between(before, cluster.snapshot), cluster.snapshot) == {"n9"}
     before = cluster.snapshot
     cluster.remove_node("n9")
     (event,) = events_between(before, cluster.snapshot)
     assert (event.action, event.new) == (Action.REMOVE, None)
+
+
+def dirty_while_coming_up(cluster: SimulatedCluster) -> set[str]:
+    """What became dirty while the assigned tasks came to run, though the planner was not asked."""
+    dirty: set[str] = set()
+    before = cluster.snapshot
+    while cluster.step_workers():
+        dirty |= dirty_ids(events_between(before, cluster.snapshot), cluster.snapshot)
+        before = cluster.snapshot
+    return dirty
+
+
+def test_tasks_that_come_up_as_they_were_told_to_make_no_plan() -> None:
+    cluster = with_service()
+    cluster.settle()
+    assert dirty_while_coming_up(cluster) == set()
+    assert len(cluster.running("web")) == 3
+
+
+def depended_on(cluster: SimulatedCluster) -> None:
+    spec = service_spec("front")
+    spec.depends_on.add(service="web", condition=ServiceDependency.HEALTHY)
+    cluster.create(spec)
+
+
+def updated(cluster: SimulatedCluster) -> None:
+    cluster.run()
+    cluster.update("web", image="app:2")
+
+
+def replaced(cluster: SimulatedCluster) -> None:
+    cluster.run()
+    cluster.end_task(cluster.running("web")[0])
+    cluster.now_ns += 10 * SECOND_NS
+
+
+@pytest.mark.parametrize("happens", [depended_on, updated, replaced])
+def test_tasks_whose_coming_up_somebody_waits_for_do(happens: Callable[[SimulatedCluster], None]) -> None:
+    cluster = with_service()
+    happens(cluster)
+    cluster.settle()
+    assert "s-web" in dirty_while_coming_up(cluster)
 
 
 # The invariants find what they are there for

@@ -1,20 +1,11 @@
-"""What changed between two snapshots, for watchers and for the control loops' dirty sets."""
+"""What changed between two snapshots, for watchers and for the control loops."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from swarm_api.objects_pb2 import (
-    CLUSTER,
-    NETWORK,
-    NODE,
-    SERVICE,
-    Task,
-)
 from swarm_api.store_pb2 import ChangeSet
-from swarm_api.types_pb2 import ASSIGNED, STARTING
 
-from swarm_manager.core.draft import is_live
 from swarm_manager.core.kinds import KINDS, Stored
 from swarm_manager.core.snapshot import View
 
@@ -76,38 +67,3 @@ def _event(kind: int, object_id: str, old: View, new: View) -> Event | None:
     if before == after:
         return None
     return Event(kind, Action.UPDATE, object_id, before, after)
-
-
-#: In a dirty set: a task ended or went, so a node, an address or a port has room again.
-FREED = "freed"
-
-
-def dirty_ids(happened: Iterable[Event]) -> set[str]:
-    """What the planner has to look at again: ids of services, nodes and networks that changed, and `FREED`.
-
-    A task's change makes its service dirty, not its node: nodes are looked at when they themselves change. A task that
-    is being prepared changes nothing for the planner before it starts.
-    """
-    dirty: set[str] = set()
-    for event in happened:
-        if _is_being_prepared(event.old, event.new):
-            continue
-        if event.kind in _PLANNED:
-            dirty.add(event.id)
-        if isinstance(event.old, Task):
-            dirty.add(event.old.service_id)
-            if is_live(event.old) and not (isinstance(event.new, Task) and is_live(event.new)):
-                dirty.add(FREED)
-        if isinstance(event.new, Task):
-            dirty.add(event.new.service_id)
-    return dirty
-
-
-def _is_being_prepared(old: Stored | None, new: Stored | None) -> bool:
-    """Whether an assigned task is being prepared, and nothing about it changed that is planned for."""
-    if not isinstance(old, Task) or not isinstance(new, Task):
-        return False
-    return ASSIGNED <= old.status.state <= new.status.state < STARTING and old.desired_state == new.desired_state
-
-
-_PLANNED = frozenset({NODE, SERVICE, NETWORK, CLUSTER})

@@ -29,7 +29,7 @@ from swarm_manager.core.allocate.allocator import (
     allocate_task,
     nodes_of_ingress,
 )
-from swarm_manager.core.diff import FREED
+from swarm_manager.core.dirty import FREED
 from swarm_manager.core.draft import is_assigned, is_live
 from swarm_manager.core.entries import entries
 from swarm_manager.core.orchestrate.depend import waits_for

@@ -19,7 +19,7 @@ import structlog
 from swarm_api.ids import new_id
 
 from swarm_manager.api.proposing import change_set, now_timestamp
-from swarm_manager.core.diff import dirty_ids
+from swarm_manager.core.dirty import dirty_ids
 from swarm_manager.core.machine import Committed
 from swarm_manager.core.planner import ALL, Agenda, All, Dirty, Plan, plan, portion
 from swarm_manager.core.times import ns
@@ -58,7 +58,7 @@ class Planning:
             with contextlib.suppress(TooOldError):  # we fell behind: everything is dirty, follow from now on
                 async for fresh in self._store.follow(start):
                     for batch in fresh:
-                        self._mark(dirty_ids(batch.events))
+                        self._mark(dirty_ids(batch.events, batch.snapshot))
 
     def _mark(self, dirty: Dirty) -> None:
         if isinstance(dirty, All) or isinstance(self._dirty, All):
