@@ -148,6 +148,9 @@ class FakeLeader(DispatcherServicer):
         self.slow_reports = 0  # so many are not answered in time
         self.left_after: int | None = None  # so many reports, the node said that it was the last
         self.session = ""
+        self.answers = asyncio.Event()  # cleared: heartbeats wait
+        self.answers.set()
+        self.asked_who_leads = 0
         self.changed = asyncio.Event()
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -158,10 +161,7 @@ class FakeLeader(DispatcherServicer):
                 await self.changed.wait()
 
     async def Session(self, request: SessionRequest, context: Any) -> AsyncIterator[SessionMessage]:  # noqa: N802
-        if not self.leads:
-            if self.leader_address:
-                context.set_trailing_metadata((("leader-address", self.leader_address),))
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "This manager does not lead; ask the leader.")
+        await self._refuse_unless_leading(context)
         if self.mute:
             self.asked.set()
             await asyncio.Event().wait()
@@ -179,7 +179,9 @@ class FakeLeader(DispatcherServicer):
         self, request: AsyncIterator[HeartbeatRequest], context: Any
     ) -> AsyncIterator[HeartbeatResponse]:
         async for one in request:
+            await self._refuse_unless_leading(context)
             await self._check(one.session_id, context)
+            await self.answers.wait()
             self.heartbeats += 1
             self.changed.set()
             yield HeartbeatResponse()
@@ -200,6 +202,15 @@ class FakeLeader(DispatcherServicer):
             self.descriptions.append(request.description)
         self.changed.set()
         return UpdateTaskStatusResponse()
+
+    async def _refuse_unless_leading(self, context: Any) -> None:
+        if self.leads:
+            return
+        self.asked_who_leads += 1
+        self.changed.set()
+        if self.leader_address:
+            context.set_trailing_metadata((("leader-address", self.leader_address),))
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "This manager does not lead; ask the leader.")
 
     async def _check(self, session_id: str, context: Any) -> None:
         if not self.known or session_id != self.session:

@@ -15,6 +15,7 @@ from swarm_api.types_pb2 import NodeRole, TaskState
 from swarm_worker.agent import Agent
 from swarm_worker.channels import ChannelPool
 from swarm_worker.files import TaskFiles
+from swarm_worker.heartbeats import PATIENCE
 from swarm_worker.session import Session
 from swarm_worker.storage import NodeStore
 
@@ -179,6 +180,68 @@ async def test_a_forgotten_session_is_opened_anew(tmp_path: Path) -> None:
         await leader.until(lambda: leader.heartbeats > 0)
         leader.known = False
         await leader.until(lambda: len(leader.requests) > 1)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swarm_worker.heartbeats.SHORTEST_ANSWER_S", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_leader_that_is_late_keeps_its_session_while_the_others_say_it_leads(tmp_path: Path) -> None:
+    leader, follower = FakeLeader(), FakeLeader()
+    follower.leads = False
+    async with served(leader) as address, served(follower) as other, node(tmp_path, address, other):
+        follower.leader_address = address
+        await leader.until(lambda: leader.heartbeats > 0)
+        leader.answers.clear()
+        asked, answered = follower.asked_who_leads, leader.heartbeats
+        await follower.until(lambda: follower.asked_who_leads > asked)
+        leader.answers.set()
+        await leader.until(lambda: leader.heartbeats > answered + 1)
+        assert len(leader.requests) == 1
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_leader_that_is_late_for_too_long_is_left_whatever_the_others_say(tmp_path: Path) -> None:
+    leader, follower = FakeLeader(), FakeLeader()
+    follower.leads = False
+    async with served(leader) as address, served(follower) as other, node(tmp_path, address, other):
+        follower.leader_address = address
+        await leader.until(lambda: leader.heartbeats > 0)
+        leader.answers.clear()
+        await leader.until(lambda: len(leader.requests) > 1)
+        assert follower.asked_who_leads > 1
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_silent_leader_is_left_for_the_one_that_another_manager_names(tmp_path: Path) -> None:
+    old, follower, new = FakeLeader(), FakeLeader(), FakeLeader()
+    follower.leads = False
+    async with (
+        served(old) as address,
+        served(follower) as other,
+        served(new) as new_address,
+        node(tmp_path, address, other) as worker,
+    ):
+        await old.until(lambda: old.heartbeats > 0)
+        old.answers.clear()
+        follower.leader_address = new_address
+        await new.until(lambda: new.heartbeats > 0)
+        assert worker.session.leader == new_address
+        assert len(old.requests) == 1, "the new leader was asked first"
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_silent_leader_that_nobody_names_is_left_at_once(tmp_path: Path) -> None:
+    old, follower = FakeLeader(), FakeLeader()
+    follower.leads = False
+    async with served(old) as address, served(follower) as other, node(tmp_path, address, other):
+        await old.until(lambda: old.heartbeats > 0)
+        old.answers.clear()
+        asked = follower.asked_who_leads
+        await old.until(lambda: len(old.requests) > 1)
+        assert follower.asked_who_leads < asked + PATIENCE
 
 
 async def test_reports_are_kept_until_they_are_acknowledged(tmp_path: Path) -> None:

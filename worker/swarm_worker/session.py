@@ -1,41 +1,34 @@
 """The session with the leader: assignments come in, heartbeats and reports go out.
 
-A session ends when its stream breaks, when a heartbeat is not answered in time, when its leader steps down, or when
-something of it was missed; then the next is looked for, at once and with growing pauses while there is no leader.
+A session ends when its stream breaks, when heartbeats are not answered and its leader is gone, when that steps down, or
+when something of it was missed; then the next is looked for, at once and with growing pauses while there is no leader.
 Reports wait meanwhile and lose nothing; containers never notice.
 """
 
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
 import structlog
-from swarm_api.defaults import HEARTBEAT_PERIOD_S
-from swarm_api.dispatcher_pb2 import (
-    HeartbeatRequest,
-    HeartbeatResponse,
-    SessionMessage,
-    SessionRequest,
-    UpdateTaskStatusRequest,
-)
+from swarm_api.dispatcher_pb2 import SessionMessage, SessionRequest, UpdateTaskStatusRequest
 from swarm_api.dispatcher_pb2_grpc import DispatcherStub
 from swarm_api.objects_pb2 import NodeDescription
 from swarm_api.specs_pb2 import NodeSpec
 
+from swarm_worker.calls import ended_by_us, refusal
 from swarm_worker.channels import ChannelPool
 from swarm_worker.core.assignments import AssignmentSet, Verdict
 from swarm_worker.core.reports import PendingReports
 from swarm_worker.errors import SessionError
+from swarm_worker.heartbeats import Heartbeats
 from swarm_worker.search import NotLeaderError, Search
 
 if TYPE_CHECKING:
     from swarm_api.dispatcher_pb2_grpc import DispatcherAsyncStub
-
-    Heartbeats = grpc.aio.StreamStreamCall[HeartbeatRequest, HeartbeatResponse]
 
 OPEN_S = 2.0  # for a manager to connect and to send the first message
 LONGEST_OPEN_S = 16.0  # when it did not in time: a leader that a thousand nodes turn to at once needs longer for each
@@ -43,12 +36,9 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 YOUNG_PAUSE_S = 0.15  # the longest before the first session: a new node's manager is just coming up
 STEADY_S = 1.0  # a session that lasted this long was a good one: the next is looked for without delay
-LEADER_KEY = "leader-address"
 BATCH_S = 0.01  # what is reported together within this goes in one request
 BATCH_SIZE = 256
 REPORT_S = 5.0
-ANSWER_PERIODS = 1.4  # so many periods may a heartbeat go unanswered
-SHORTEST_ANSWER_S = 1.0
 
 _STALE = "the manager's term is over: another one has led since"
 
@@ -153,11 +143,11 @@ class Session:
         request = SessionRequest(description=description, address=self._node_address, boot_id=self._boot_id)
         call, patience_s = stub.Session(request), self._open_s
         try:
-            with _ended_by_us(address):
+            with ended_by_us(address):
                 async with asyncio.timeout(patience_s):
                     first = await call.read()
         except grpc.aio.AioRpcError as error:
-            raise _refusal(error, address) from error
+            raise refusal(error, address) from error
         except TimeoutError:
             call.cancel()
             self._open_s = min(2 * patience_s, LONGEST_OPEN_S)
@@ -187,7 +177,10 @@ class Session:
             # In a task of its own: before Python 3.13 a group that fails leaves its task looking cancelled.
             await asyncio.create_task(self._work(link), name="session")
         except* SessionError as ended:
-            self.last_error = str(ended.exceptions[0])
+            why = ended.exceptions[0]
+            self.last_error = str(why)
+            if isinstance(why, NotLeaderError) and why.leader:
+                self.leader = why.leader
             log.info("session ended", manager=link.address, reason=self.last_error)
         finally:
             self.connected.clear()
@@ -203,13 +196,13 @@ class Session:
 
     async def _read(self, link: Link) -> None:
         try:
-            with _ended_by_us(link.address):
+            with ended_by_us(link.address):
                 while isinstance(message := await link.call.read(), SessionMessage):
                     self._take(message)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 await self._pool.drop(link.address)
-            raise _refusal(error, link.address) from error
+            raise refusal(error, link.address) from error
         raise SessionError(f"the manager at {link.address} closed the session")
 
     def _take(self, message: SessionMessage) -> None:
@@ -224,42 +217,14 @@ class Session:
         if message.HasField("node"):
             self._on_node(message.node)
 
+    async def _beat(self, link: Link) -> None:
+        beats = Heartbeats(self._pool, link.address, link.session_id, lambda: self._managers)
+        await beats.run(link.stub, link.first.heartbeat_period.ToTimedelta().total_seconds())
+
     async def _until_renewed(self) -> None:
         await self._renew.wait()
         await self._pool.close()
         raise SessionError("the certificate was renewed")
-
-    async def _beat(self, link: Link) -> None:
-        period_s = link.first.heartbeat_period.ToTimedelta().total_seconds() or HEARTBEAT_PERIOD_S
-        request, call = HeartbeatRequest(session_id=link.session_id), link.stub.Heartbeat()  # type: ignore[call-arg]  # see write
-        try:
-            while True:
-                await asyncio.sleep(period_s)
-                answer = await self._answered(link, call, request, max(ANSWER_PERIODS * period_s, SHORTEST_ANSWER_S))
-                period_s = answer.period.ToTimedelta().total_seconds() or period_s
-        finally:
-            call.cancel()
-
-    async def _answered(
-        self, link: Link, call: "Heartbeats", request: HeartbeatRequest, limit_s: float
-    ) -> HeartbeatResponse:
-        """The answer to a heartbeat; SessionError when the session is over or none comes in time."""
-        try:
-            with _ended_by_us(link.address):
-                async with asyncio.timeout(limit_s):
-                    await call.write(request)
-                    answer = await call.read()
-        except TimeoutError:
-            reason = f"the manager at {link.address} does not answer heartbeats"
-        except grpc.aio.AioRpcError as error:
-            await self._pool.drop(link.address)
-            raise _refusal(error, link.address) from error
-        else:
-            if isinstance(answer, HeartbeatResponse):
-                return answer
-            reason = f"the manager at {link.address} takes no more heartbeats"
-        await self._pool.drop(link.address)
-        raise SessionError(reason)
 
     # ----------------------------------------------------------------------------------------- reporting
 
@@ -285,33 +250,15 @@ class Session:
                 session_id=link.session_id, reports=reports, description=news, leaving=is_last
             )
             try:
-                with _ended_by_us(link.address):
+                with ended_by_us(link.address):
                     await link.stub.UpdateTaskStatus(request, timeout=REPORT_S)
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                     continue  # slow to commit, and no reason to open a new session: heartbeats tell whether it lives
-                raise _refusal(error, link.address) from error
+                raise refusal(error, link.address) from error
             agent.reports.acknowledge(reports)
             self._described = description
             self._is_leaving = self._is_leaving and not is_last
-
-
-@contextlib.contextmanager
-def _ended_by_us(address: str) -> Iterator[None]:
-    """Makes a SessionError of what a call meets when the channel was closed beside it.
-
-    The task that first sees a manager gone closes the channel. Calls on it are then cancelled, which is no cancellation
-    of their task, and new ones meet a UsageError. Either would end the session's task for good, without a word.
-    """
-    try:
-        yield
-    except grpc.aio.UsageError as error:
-        raise SessionError(f"{address}: {error}") from error
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise SessionError(f"{address}: the call was cancelled") from None
 
 
 def _heed_cancellation() -> None:
@@ -323,12 +270,3 @@ def _heed_cancellation() -> None:
 
 async def _discard(link: Link) -> None:
     link.call.cancel()
-
-
-def _refusal(error: grpc.aio.AioRpcError, address: str) -> SessionError:
-    text = error.details() or error.code().name
-    if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
-        trailers = grpc.aio.Metadata(*(error.trailing_metadata() or ()))  # type: ignore[arg-type]  # of pairs, indeed
-        leader = trailers.get(LEADER_KEY) or ""
-        return NotLeaderError(f"{address}: {text}", leader if isinstance(leader, str) else leader.decode())
-    return SessionError(f"{address}: {text}")
