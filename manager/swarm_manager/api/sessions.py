@@ -9,9 +9,10 @@ Theory of operation
     a thousand: so a node is told at once after a while of silence, and further news not before `pause_s` has passed,
     which is the longer the more nodes there are to be told.
 
-    Silence is measured on the loop's own clock.  A loop that was late itself (frozen, or starved) could not hear
-    anybody: the time it was away is given to every node (`tick`).  What nodes were last seen by an earlier leader
-    nobody knows, so under a new one all begin with the whole patience.
+    Silence is measured in time in which this loop could have heard somebody.  A loop that is late itself (frozen, starved,
+    or with more to do than it can) has heartbeats that it has not read: the time by which it was late does not count
+    (`tick`).  Else a busy leader would judge a thousand nodes dead together, and be busier still when they return.
+    What nodes were last seen by an earlier leader nobody knows, so under a new one all begin with the whole patience.
 
     Two daemons may run with one identity (a cloned disk).  The one that came later wins; the other is told, and stays
     refused, because else the two would take the node from each other for ever.
@@ -31,7 +32,7 @@ from swarm_manager.errors import ManagerError, NotFoundError, NotLeaderError, Re
 _PAUSE_S_A_NODE = 0.0005  # twice what a message costs: half of the loop's time is left for all else
 _LONGEST_PAUSE_S = 0.5  # workers rely on others hearing within a second that a task is about to stop
 _SHORTEST_PAUSE_S = 0.005
-_LATE_S = 0.5  # a loop that comes later than this was away
+_MUCH_S = 0.05
 
 
 @dataclass(eq=False, slots=True)
@@ -64,12 +65,14 @@ class Sessions:
         self._superseded: dict[str, set[int]] = {}
         self._began = 0.0
         self._last_tick = 0.0
+        self._late_s = 0.0  # all the time by which the loop was late so far
         self.term: int | None = None  # None: this manager does not lead
 
     def begin(self, term: int) -> None:
         """This manager leads from now on."""
         self.term = term
-        self._began = self._last_tick = self._clock()
+        self._last_tick = self._clock()
+        self._began = self._attentive_s()
         self._last_seen.clear()
         self._superseded.clear()
 
@@ -91,7 +94,7 @@ class Sessions:
             self._replace(old, boot_id)
         session = NodeSession(secrets.token_hex(12), node_id, boot_id)
         self._sessions[node_id] = session
-        self._last_seen[node_id] = self._clock()
+        self._last_seen[node_id] = self._attentive_s()
         return session
 
     def _replace(self, old: NodeSession, boot_id: int) -> None:
@@ -111,7 +114,7 @@ class Sessions:
         session = self._sessions.get(node_id)
         if session is None or session.id != session_id:
             raise NotFoundError("The session is not known any more; open a new one.")
-        self._last_seen[node_id] = self._clock()
+        self._last_seen[node_id] = self._attentive_s()
         return session
 
     def drop(self, node_id: str, reason: ManagerError) -> None:
@@ -142,17 +145,22 @@ class Sessions:
         return list(self._sessions)
 
     def tick(self, expected_s: float) -> None:
-        """To be called every `expected_s`: time in which this loop itself was away does not count as silence."""
+        """To be called every `expected_s`: time by which this loop itself was late does not count as silence."""
         now = self._clock()
-        away_s = now - self._last_tick - expected_s
+        late_s = max(0.0, now - self._last_tick - expected_s)
         self._last_tick = now
-        if away_s > _LATE_S:
-            self._began += away_s
-            self._last_seen = {node_id: min(now, seen + away_s) for node_id, seen in self._last_seen.items()}
+        self._late_s += late_s
+        if late_s > _MUCH_S:  # who was heard before this was noticed was heard now, and not in time to come
+            latest = self._attentive_s()
+            self._last_seen = {node_id: min(latest, seen) for node_id, seen in self._last_seen.items()}
+
+    def _attentive_s(self) -> float:
+        """The time on a clock that stands while this loop is late."""
+        return self._clock() - self._late_s
 
     def silence_s(self, node_id: str) -> float:
         """For how long nothing was heard of the node, as far as this leader can know."""
-        return self._clock() - self._last_seen.get(node_id, self._began)
+        return max(0.0, self._attentive_s() - self._last_seen.get(node_id, self._began))
 
 
 def _superseded(node_id: str) -> RefusedError:

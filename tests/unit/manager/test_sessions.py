@@ -53,6 +53,28 @@ def test_time_in_which_the_leader_itself_was_frozen_does_not_count(sessions: Ses
     assert sessions.silence_s("n9") == pytest.approx(1.2)
 
 
+def test_a_loop_that_is_always_a_little_late_judges_by_the_time_it_had_for_listening(
+    sessions: Sessions, clock: Clock
+) -> None:
+    sessions.open("n1", 1)
+    for _ in range(10):
+        clock.now += 0.6  # what is to be done between two looks takes 0.4 s: heartbeats wait for it
+        sessions.tick(0.2)
+    assert sessions.silence_s("n1") == pytest.approx(2.0)
+
+
+def test_a_node_that_was_heard_by_a_late_loop_is_not_silent(sessions: Sessions, clock: Clock) -> None:
+    session = sessions.open("n1", 1)
+    clock.now += 5
+    sessions.heard("n1", session.id)
+    sessions.tick(0.2)
+    assert sessions.silence_s("n1") == 0
+    for _ in range(20):
+        clock.now += 0.2
+        sessions.tick(0.2)
+    assert sessions.silence_s("n1") == pytest.approx(4.0), "and from then on as any other"
+
+
 def test_the_same_daemon_reopens_its_session(sessions: Sessions) -> None:
     old = sessions.open("n1", 1)
     new = sessions.open("n1", 1)
