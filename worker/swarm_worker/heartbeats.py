@@ -2,8 +2,8 @@
 
 One that stays unanswered means that the leader is gone, or that it is busy.  If a thousand nodes left a leader whenever
 it is late by a second, it would have a thousand sessions to open, be late by more, and never catch up.  So a node asks
-another manager before it leaves: the others know from Raft whether the leader lives.  While they name the same one the
-session is kept, for a while: it may be just our way to it that is broken.
+another manager before it leaves: the others know from Raft whether the leader lives.  Unless they say
+otherwise the session is kept, for a while: it may be just our way to it that is broken.
 """
 
 import asyncio
@@ -83,20 +83,18 @@ class Heartbeats:
         return answer
 
     async def _make_sure_of_leader(self) -> None:
-        """Return while the other managers, if there are any, say that it still leads; else raise SessionError."""
+        """Raise SessionError when another manager answers, and does not say that this one still leads."""
         others = [address for address in self._managers() if address != self._address]
-        if not others:
-            return
         random.shuffle(others)  # a thousand nodes do not all ask the same one
         try:
             leader = await Search(self._leader_by, _nothing_to_discard).run(others)
-        except SessionError as error:
-            raise self._unanswered() from error
+        except SessionError:
+            return  # there is none, or none answers: nobody knows better
         if leader != self._address:
-            raise NotLeaderError(f"{self._unanswered()}, and {leader} leads now", leader)
+            raise NotLeaderError(f"{self._unanswered()}, and {leader or 'no manager'} leads now", leader)
 
     async def _leader_by(self, address: str) -> str:
-        """The leader's address as another manager knows it; SessionError when it knows of none."""
+        """The leader's address as another manager knows it, empty for none; SessionError when it does not answer."""
         call = DispatcherStub(self._pool.to(address)).Heartbeat()  # type: ignore[call-arg]  # as above
         try:
             with ended_by_us(address):
@@ -108,8 +106,7 @@ class Heartbeats:
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return address  # it leads, and knows no such session
-            refused = refusal(error, address)
-            if isinstance(refused, NotLeaderError) and refused.leader:
+            if isinstance(refused := refusal(error, address), NotLeaderError):
                 return refused.leader
             raise refused from error
         finally:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from swarm_api.defaults import HEARTBEAT_PERIOD_S
 from swarm_api.dispatcher_pb2 import (
     HeartbeatRequest,
     HeartbeatResponse,
@@ -30,8 +29,8 @@ from swarm_manager.api.managers import peers
 from swarm_manager.api.reports import Reports
 from swarm_manager.api.sessions import NodeSession, Sessions
 from swarm_manager.core.dispatch import NOTHING, Assignments
+from swarm_manager.core.heartbeats import period_ns
 from swarm_manager.core.snapshot import Snapshot
-from swarm_manager.core.times import seconds_ns
 from swarm_manager.errors import DeniedError, NotFoundError, RefusedError
 from swarm_manager.ports import Store
 
@@ -168,11 +167,8 @@ class DispatcherRpcs(DispatcherServicer):
 
 def heartbeat_period(snapshot: Snapshot) -> Duration:
     """How often nodes are to say that they live."""
-    cluster = snapshot.cluster
-    if cluster is not None and cluster.spec.HasField("heartbeat_period"):
-        return cluster.spec.heartbeat_period
     period = Duration()
-    period.FromNanoseconds(seconds_ns(HEARTBEAT_PERIOD_S))
+    period.FromNanoseconds(period_ns(snapshot))
     return period
 
 

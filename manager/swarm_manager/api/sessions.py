@@ -9,8 +9,8 @@ Theory of operation
     a thousand: so a node is told at once after a while of silence, and further news not before `pause_s` has passed,
     which is the longer the more nodes there are to be told.
 
-    Silence is measured in time in which this loop could have heard somebody.  A loop that is late itself (frozen, starved,
-    or with more to do than it can) has heartbeats that it has not read: the time by which it was late does not count
+    Silence is measured in time in which this loop could have heard somebody.  A loop that is late itself (frozen, or
+    starved, or with too much to do) has heartbeats that it has not read: the time by which it was late does not count
     (`tick`).  Else a busy leader would judge a thousand nodes dead together, and be busier still when they return.
     What nodes were last seen by an earlier leader nobody knows, so under a new one all begin with the whole patience.
 

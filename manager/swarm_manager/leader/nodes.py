@@ -4,7 +4,6 @@ import asyncio
 import time
 
 import structlog
-from swarm_api.defaults import NODE_DOWN_AFTER_S
 from swarm_api.objects_pb2 import Node
 from swarm_api.types_pb2 import NodeState
 
@@ -12,9 +11,10 @@ from swarm_manager.api.lookup import shown_name
 from swarm_manager.api.proposing import change_set, now_timestamp
 from swarm_manager.api.sessions import Sessions
 from swarm_manager.core import status
+from swarm_manager.core.heartbeats import down_after_ns
 from swarm_manager.core.refounding import is_due_back
 from swarm_manager.core.snapshot import Snapshot
-from swarm_manager.core.times import duration_ns
+from swarm_manager.core.times import SECOND_NS
 from swarm_manager.errors import NotFoundError
 from swarm_manager.ports import Store
 
@@ -35,7 +35,7 @@ class NodeMonitor:
             await asyncio.sleep(_PERIOD_S)
             self._sessions.tick(_PERIOD_S)
             snapshot = self._store.snapshot
-            limit_s, may_be_away = _limit_s(snapshot), not is_due_back(snapshot, time.time_ns())
+            limit_s, may_be_away = down_after_ns(snapshot) / SECOND_NS, not is_due_back(snapshot, time.time_ns())
             silent = [n for n in snapshot.nodes.values() if self._is_silent(n, limit_s, may_be_away=may_be_away)]
             if silent:
                 await self._declare_down(snapshot, silent, term)
@@ -56,9 +56,3 @@ class NodeMonitor:
             changes += status.node_lost(snapshot, node.id, NodeState.DOWN, message, now)
         # A conflict means that the node was changed meanwhile; if it is still silent, the next look sees it.
         await self._store.propose(change_set(changes), term)
-
-
-def _limit_s(snapshot: Snapshot) -> float:
-    cluster = snapshot.cluster
-    configured_ns = duration_ns(cluster.spec.node_down_after) if cluster is not None else 0
-    return configured_ns / 1e9 or NODE_DOWN_AFTER_S
