@@ -3,7 +3,6 @@
 Only the leader answers; another manager names it in the trailing metadata `leader-address`.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -85,12 +84,13 @@ class DispatcherRpcs(DispatcherServicer):
     async def _messages(self, session: NodeSession) -> AsyncIterator[bytes]:
         while True:
             session.wake.clear()
+            session.urgent.clear()
             if session.ended is not None:
                 raise self._reason(session)
             message = self._next(session, self._store.snapshot)
             if message is not None:
                 yield message
-                await asyncio.sleep(self._sessions.pause_s)
+                await session.rest(*self._sessions.pauses_s)
             await session.wake.wait()
 
     def _reason(self, session: NodeSession) -> Exception:

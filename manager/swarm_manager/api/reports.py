@@ -23,7 +23,7 @@ from swarm_manager.ports import Store
 
 _log = structlog.get_logger("reports")
 GATHER_S = 0.012
-GATHER_S_A_NODE = 0.0002  # more where many report: a commit of its own for each few would cost them all more time
+GATHER_S_A_NODE = 0.001  # more where many report: a call and a commit for each few states would cost them all more time
 _BATCH_SIZE_BYTES = 32 * 1024  # of reports that are committed and acknowledged together
 _ENTRY_SIZE_BYTES = 256 * 1024  # of the tasks that they change, which are larger than the reports
 _ATTEMPTS = 20

@@ -6,8 +6,9 @@ Theory of operation
     and what differs from those sent last is sent.  So a slow worker gets the latest state, never a backlog.
 
     A change that concerns all nodes costs a message a node.  When a thousand nodes join, that would be a thousand times
-    a thousand: so a node is told at once after a while of silence, and further news not before `pause_s` has passed,
-    which is the longer the more nodes there are to be told.
+    a thousand: so a node is told at once after a while of silence, and further news not before a pause has passed,
+    which is the longer the more nodes there are to be told (`pauses_s`).  It is cut short for what is urgent: others
+    have to hear that a task is about to stop before it does.
 
     Silence is measured in time in which this loop could have heard somebody.  A loop that is late itself (frozen, or
     starved, or with too much to do) has heartbeats that it has not read: the time by which it was late does not count
@@ -29,9 +30,10 @@ from swarm_api.specs_pb2 import NodeSpec
 from swarm_manager.core.dispatch import Told
 from swarm_manager.errors import ManagerError, NotFoundError, NotLeaderError, RefusedError
 
-_PAUSE_S_A_NODE = 0.0005  # twice what a message costs: half of the loop's time is left for all else
-_LONGEST_PAUSE_S = 0.5  # workers rely on others hearing within a second that a task is about to stop
-_SHORTEST_PAUSE_S = 0.005
+_PAUSE_S_A_NODE = 0.002  # some times what a message costs with the reports that it brings: they leave time for all else
+_LONGEST_PAUSE_S = 2.0
+_URGENT_SHARE = 0.25  # workers rely on others hearing within a second that a task is about to stop
+_FEW_NODES = 10  # are told everything at once
 _MUCH_S = 0.05
 
 
@@ -43,6 +45,7 @@ class NodeSession:
     node_id: str
     boot_id: int
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    urgent: asyncio.Event = field(default_factory=asyncio.Event)  # what it is woken for does not wait
     sequence: int = 0
     sent: Told | None = None  # None: nothing yet
     sent_node: NodeSpec | None = None
@@ -53,6 +56,15 @@ class NodeSession:
         """Let the stream finish with this reason."""
         self.ended = self.ended or reason
         self.wake.set()
+        self.urgent.set()
+
+    async def rest(self, urgent_s: float, pause_s: float) -> None:
+        """Let `pause_s` pass before the node is told more, or `urgent_s` when there is something urgent."""
+        await asyncio.sleep(urgent_s)
+        if pause_s > urgent_s:
+            over = asyncio.get_running_loop().call_later(pause_s - urgent_s, self.urgent.set)
+            await self.urgent.wait()
+            over.cancel()
 
 
 class Sessions:
@@ -123,22 +135,25 @@ class Sessions:
         if session is not None:
             session.end(reason)
 
-    def wake(self, node_ids: Iterable[str]) -> None:
+    def wake(self, node_ids: Iterable[str], *, urgent: bool = False) -> None:
         """Look whether these nodes must be told something."""
         for node_id in node_ids:
             session = self._sessions.get(node_id)
             if session is not None:
                 session.wake.set()
+                if urgent:
+                    session.urgent.set()
 
     def wake_all(self) -> None:
         """Look at all of them."""
         self.wake(list(self._sessions))
 
     @property
-    def pause_s(self) -> float:
-        """For how long a node that was told something is told nothing more; 0 in small clusters."""
-        pause_s = min(len(self._sessions) * _PAUSE_S_A_NODE, _LONGEST_PAUSE_S)
-        return pause_s if pause_s >= _SHORTEST_PAUSE_S else 0.0
+    def pauses_s(self) -> tuple[float, float]:
+        """For how long a node that was told something is told nothing urgent, and nothing at all, more."""
+        count = len(self._sessions)
+        pause_s = 0.0 if count < _FEW_NODES else min(count * _PAUSE_S_A_NODE, _LONGEST_PAUSE_S)
+        return pause_s * _URGENT_SHARE, pause_s
 
     def node_ids(self) -> list[str]:
         """The nodes that have a session."""

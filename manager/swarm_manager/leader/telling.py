@@ -7,7 +7,8 @@ from swarm_api.objects_pb2 import Node, ObjectKind
 
 from swarm_manager.api.sessions import Sessions
 from swarm_manager.core.diff import Event
-from swarm_manager.core.dispatch import affected_nodes
+from swarm_manager.core.dispatch import affected_nodes, stops_serving
+from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.errors import DeniedError, TooOldError
 from swarm_manager.events import Batch
 from swarm_manager.ports import Store
@@ -28,9 +29,14 @@ class Telling:
             with contextlib.suppress(TooOldError):  # we fell behind: look at all nodes, follow from now on
                 async for fresh in self._store.follow(before.index):
                     events = [event for batch in fresh for event in batch.events]
-                    self._sessions.wake(affected_nodes(before, fresh[-1].snapshot, events))
+                    self._about_tasks(before, fresh[-1].snapshot, events)
                     self._about_nodes(fresh)
                     before = fresh[-1].snapshot
+
+    def _about_tasks(self, before: Snapshot, after: Snapshot, events: Sequence[Event]) -> None:
+        self._sessions.wake(affected_nodes(before, after, events))
+        urgent = [event for event in events if stops_serving(event)]
+        self._sessions.wake(affected_nodes(before, after, urgent), urgent=True)
 
     def _about_nodes(self, fresh: Sequence[Batch]) -> None:
         for batch in fresh:

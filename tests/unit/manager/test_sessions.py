@@ -1,5 +1,7 @@
 """The leader's sessions: silence, replacement, and the end of a reign."""
 
+import asyncio
+
 import pytest
 from swarm_manager.api.sessions import Sessions
 from swarm_manager.errors import NotFoundError, NotLeaderError, RefusedError
@@ -113,10 +115,21 @@ def test_the_end_of_a_reign_ends_all_sessions(sessions: Sessions) -> None:
 def test_the_more_nodes_there_are_the_longer_one_that_was_told_something_waits_for_more(sessions: Sessions) -> None:
     for number in range(5):
         sessions.open(f"n{number}", 1)
-    assert sessions.pause_s == 0.0
+    assert sessions.pauses_s == (0.0, 0.0)
     for number in range(5, 400):
         sessions.open(f"n{number}", 1)
-    assert sessions.pause_s == pytest.approx(0.2)
+    assert sessions.pauses_s == pytest.approx((0.2, 0.8))
     for number in range(400, 3000):
         sessions.open(f"n{number}", 1)
-    assert sessions.pause_s == 0.5, "workers count on hearing within a second of a task that is about to stop"
+    assert sessions.pauses_s == (0.5, 2.0), "workers count on hearing within a second of a task that is about to stop"
+
+
+async def test_a_pause_ends_early_for_what_is_urgent(sessions: Sessions) -> None:
+    session = sessions.open("n1", 1)
+    resting = asyncio.create_task(session.rest(0.0, 3600.0))
+    sessions.wake(["n1"])
+    done, _ = await asyncio.wait({resting}, timeout=0.05)
+    assert not done
+    sessions.wake(["n1"], urgent=True)
+    async with asyncio.timeout(10):
+        await resting

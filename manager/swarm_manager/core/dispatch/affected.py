@@ -27,6 +27,14 @@ def affected_nodes(old: View, new: View, happened: Iterable[Event]) -> set[str]:
     return nodes
 
 
+def stops_serving(event: Event) -> bool:
+    """Whether a task that others send traffic to gets none from now on: soon it will be told to stop."""
+    old, new = event.old, event.new
+    if not isinstance(old, Task) or not old.networks or not is_serving(old):
+        return False
+    return not isinstance(new, Task) or not is_serving(new)
+
+
 def _nodes_of_task(before: Task | None, after: Task | None) -> set[str]:
     """The node of the task, when it is told something new of it; not of what it reported itself."""
     if before is not None and after is not None and _order(before) == _order(after):
