@@ -63,8 +63,10 @@ _log = structlog.get_logger("manager")
 _SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second manager on the port would silently share it
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 3_000),
+    # Only against connections that are dead for good: whether a node lives its heartbeats tell. A busy machine that
+    # answers a ping too late would have all its connections cut, and be busier still when they are made again.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
