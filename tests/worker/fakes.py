@@ -148,7 +148,7 @@ class FakeLeader(DispatcherServicer):
         self.slow_reports = 0  # so many are not answered in time
         self.left_after: int | None = None  # so many reports, the node said that it was the last
         self.session = ""
-        self.answers = asyncio.Event()  # cleared: heartbeats wait
+        self.answers = asyncio.Event()  # cleared: sessions and heartbeats wait
         self.answers.set()
         self.asked_who_leads = 0
         self.changed = asyncio.Event()
@@ -170,6 +170,7 @@ class FakeLeader(DispatcherServicer):
         self.changed.set()
         first = SessionMessage(session_id=self.session, term=self.term, full=True, set=self.full, sequence=1)
         first.heartbeat_period.FromMilliseconds(50)
+        await self.answers.wait()
         yield first
         while (message := await self.messages.get()) is not None:
             message.session_id, message.term = self.session, message.term or self.term

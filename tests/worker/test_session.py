@@ -182,6 +182,25 @@ async def test_a_forgotten_session_is_opened_anew(tmp_path: Path) -> None:
         await leader.until(lambda: len(leader.requests) > 1)
 
 
+async def test_a_slow_leader_that_another_manager_names_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swarm_worker.session.OPEN_S", 0.05)
+    leader, follower = FakeLeader(), FakeLeader()
+    follower.leads = False
+    leader.answers.clear()
+    async with served(leader) as address, served(follower) as other:
+        follower.leader_address = address
+        async with node(tmp_path, other) as worker:
+            await leader.until(lambda: len(leader.requests) > 0)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await leader.until(lambda: len(leader.requests) > 1)
+            leader.answers.set()
+            await leader.until(lambda: leader.heartbeats > 0)
+            assert worker.session.leader == address
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swarm_worker.heartbeats.SHORTEST_ANSWER_S", 0.1)

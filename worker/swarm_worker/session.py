@@ -30,6 +30,8 @@ from swarm_worker.search import NotLeaderError, Search
 if TYPE_CHECKING:
     from swarm_api.dispatcher_pb2_grpc import DispatcherAsyncStub
 
+    Call = grpc.aio.UnaryStreamCall[SessionRequest, SessionMessage]
+
 OPEN_S = 2.0  # for a manager to connect and to send the first message
 LONGEST_OPEN_S = 16.0  # when it did not in time: a leader that a thousand nodes turn to at once needs longer for each
 FIRST_PAUSE_S = 0.05
@@ -64,7 +66,7 @@ class Link:
 
     address: str
     stub: "DispatcherAsyncStub"
-    call: "grpc.aio.UnaryStreamCall[SessionRequest, SessionMessage]"
+    call: "Call"
     first: SessionMessage
 
     @property
@@ -95,6 +97,7 @@ class Session:
         self._boot_id = random.getrandbits(63)
         self._described = NodeDescription()  # what the leader knows
         self._open_s = OPEN_S
+        self._named = ""  # as the leader, by the manager that answered last
         self._renew = asyncio.Event()
         self.connected = asyncio.Event()
         self.reported = asyncio.Event()  # nothing waits to be reported
@@ -141,16 +144,18 @@ class Session:
         stub = DispatcherStub(self._pool.to(address))
         description = self._agent.description
         request = SessionRequest(description=description, address=self._node_address, boot_id=self._boot_id)
-        call, patience_s = stub.Session(request), self._open_s
+        call = stub.Session(request)
         try:
             with ended_by_us(address):
-                async with asyncio.timeout(patience_s):
-                    first = await call.read()
+                first = await self._first(call, address)
         except grpc.aio.AioRpcError as error:
-            raise refusal(error, address) from error
+            refused = refusal(error, address)
+            if isinstance(refused, NotLeaderError):
+                self._named = refused.leader
+            raise refused from error
         except TimeoutError:
             call.cancel()
-            self._open_s = min(2 * patience_s, LONGEST_OPEN_S)
+            self._open_s = min(2 * self._open_s, LONGEST_OPEN_S)
             await self._pool.drop(address)  # it may be a connection to a machine that is gone
             raise SessionError(f"the manager at {address} does not answer") from None
         except asyncio.CancelledError:
@@ -163,6 +168,23 @@ class Session:
             raise SessionError(f"{address}: {_STALE}")
         self._described, self._open_s = description, OPEN_S
         return Link(address, stub, call, first)
+
+    async def _first(self, call: "Call", address: str) -> object:
+        """The first message; TimeoutError when none comes in time, which is longer for whom another manager named.
+
+        A new leader whom a thousand nodes turn to needs long for each. Who broke off and began anew would cost it more.
+        """
+        reading = asyncio.ensure_future(call.read())
+        try:
+            for patience_s in (self._open_s, LONGEST_OPEN_S - self._open_s):
+                await asyncio.wait({reading}, timeout=patience_s)
+                if reading.done():
+                    return reading.result()
+                if self._named != address:
+                    break
+        finally:
+            reading.cancel()
+        raise TimeoutError
 
     # ------------------------------------------------------------------------------------------- serving
 
