@@ -181,9 +181,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     with _folder(options) as folder, managers_up(folder) as managers:
         scale = Scale(managers, Fleet(managers, options.workers, folder, options.processes), options)
-        scale.run()
+        reached = _run(scale)
     scale.report.print()
-    return 1 if scale.report.failed else 0
+    return 1 if scale.report.failed or not reached else 0
+
+
+def _run(scale: Scale) -> bool:
+    """Whether all could be measured; else it is said why not, and what was measured before stands."""
+    try:
+        scale.run()
+    except (BenchError, ClientError) as error:
+        print(f"bench workers: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 @contextlib.contextmanager
