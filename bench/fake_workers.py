@@ -31,7 +31,7 @@ from swarm_api.types_pb2 import TaskState
 from swarm_worker.channels import ChannelPool, open_channel
 from swarm_worker.core.assignments import AssignmentSet, Verdict
 from swarm_worker.core.reports import PendingReports
-from swarm_worker.session import LONGEST_OPEN_S, Session
+from swarm_worker.session import CONNECT_S, Session
 
 if TYPE_CHECKING:
     from swarm_api.ca_pb2_grpc import CaAsyncStub
@@ -169,7 +169,7 @@ class _Crew:
         worker = FakeWorker(name, self._wanted.start_s)
         session = Session(
             worker,
-            ChannelPool(lambda address: open_channel(address, own, LONGEST_OPEN_S)),
+            ChannelPool(lambda address: open_channel(address, own, CONNECT_S)),
             tuple(self._wanted.managers),
             node_address="127.0.0.1",
             on_managers=lambda _: None,

@@ -46,6 +46,11 @@ class ChannelPool:
             self._channels[address] = self._open(address)
         return self._channels[address]
 
+    def is_connected(self, address: str) -> bool:
+        """Whether the channel to this manager has a connection, as far as anybody noticed."""
+        channel = self._channels.get(address)
+        return channel is not None and channel.get_state() is grpc.ChannelConnectivity.READY
+
     async def drop(self, address: str) -> None:
         """Close the channel to this manager: the next call connects anew."""
         channel = self._channels.pop(address, None)

@@ -29,7 +29,7 @@ from swarm_worker.files import TaskFiles
 from swarm_worker.identity import NodeIdentity
 from swarm_worker.networking import Network
 from swarm_worker.runtime import Runtime
-from swarm_worker.session import LONGEST_OPEN_S, Session
+from swarm_worker.session import CONNECT_S, Session
 from swarm_worker.storage import NodeFile, NodeStore
 from swarm_worker.supervisor import Supervisor, manager_command
 
@@ -58,7 +58,7 @@ class Member:
         )
         self.session = Session(
             self.agent,
-            ChannelPool(lambda address: open_channel(address, identity.credentials, LONGEST_OPEN_S)),
+            ChannelPool(lambda address: open_channel(address, identity.credentials, CONNECT_S)),
             tuple(identity.manager_addresses()),
             node_address=split(node.advertise_address)[0],
             on_managers=self._on_managers,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 OPEN_S = 2.0  # for a manager to connect and to send the first message
 LONGEST_OPEN_S = 16.0  # when it did not in time: a leader that a thousand nodes turn to at once needs longer for each
+CONNECT_S = 5.0  # a connection may take longer than the first call that waits for it
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 YOUNG_PAUSE_S = 0.15  # the longest before the first session: a new node's manager is just coming up
@@ -141,7 +142,7 @@ class Session:
     # ------------------------------------------------------------------------------------------- opening
 
     async def _open(self, address: str) -> Link:
-        stub = DispatcherStub(self._pool.to(address))
+        stub, is_old = DispatcherStub(self._pool.to(address)), self._pool.is_connected(address)
         description = self._agent.description
         request = SessionRequest(description=description, address=self._node_address, boot_id=self._boot_id)
         call = stub.Session(request)
@@ -156,7 +157,8 @@ class Session:
         except TimeoutError:
             call.cancel()
             self._open_s = min(2 * self._open_s, LONGEST_OPEN_S)
-            await self._pool.drop(address)  # it may be a connection to a machine that is gone
+            if is_old:  # it may be a connection to a machine that is gone; a new one is left to come about
+                await self._pool.drop(address)
             raise SessionError(f"the manager at {address} does not answer") from None
         except asyncio.CancelledError:
             call.cancel()
