@@ -2,9 +2,9 @@
 
 Measured   create    seconds until all tasks (--services services of --replicas each) are known to run
            rest      CPU of each manager as a share of one core, over --rest-s seconds, with every worker's heartbeat
-                     once a second; and its resident memory
+                     once a second (beyond 500 workers: 500 a second together); and its resident memory
            lost      seconds until all tasks run again after the worker with the most tasks fell silent (it is
-                     given up after three seconds of that)
+                     given up after three heartbeats' time)
            scale     seconds until one service has twice its replicas
            failover  seconds from kill -9 of the leader to the next accepted create, and until all workers have
                      a session again

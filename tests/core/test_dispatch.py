@@ -1,10 +1,10 @@
 """What nodes are told: enough, nothing of others' secrets, and only when it concerns them."""
 
 from swarm_api.dispatcher_pb2 import SessionMessage
-from swarm_api.objects_pb2 import Config, Secret
+from swarm_api.objects_pb2 import Config, Secret, Task
 from swarm_api.types_pb2 import TaskState
 from swarm_manager.core.diff import events_between
-from swarm_manager.core.dispatch import Assignments, Differences, Told, affected_nodes, assignments_for
+from swarm_manager.core.dispatch import Assignments, Differences, Told, affected_nodes, assignments_for, stops_serving
 
 from tests.core.simulated import SimulatedCluster, service_spec
 
@@ -142,3 +142,19 @@ def test_a_report_that_changes_no_order_concerns_no_node() -> None:
     cluster.step_workers()
     assert events_between(before, cluster.snapshot)
     assert affected_nodes(before, cluster.snapshot, events_between(before, cluster.snapshot)) == set()
+
+
+def test_urgent_is_that_a_task_which_others_can_reach_gets_no_traffic_any_more() -> None:
+    cluster = SimulatedCluster("n1", "n2")
+    network = cluster.add_network("back")
+    cluster.create(service_spec("web", replicas=2, networks=(network,)))
+    cluster.create(service_spec("alone", replicas=2))
+    before = cluster.snapshot
+    cluster.run()
+    assert not any(map(stops_serving, events_between(before, cluster.snapshot)))
+    before = cluster.snapshot
+    cluster.update("web", replicas=1)
+    cluster.update("alone", replicas=1)
+    cluster.plan()
+    urgent = [event for event in events_between(before, cluster.snapshot) if stops_serving(event)]
+    assert [event.old.service_id for event in urgent if isinstance(event.old, Task)] == ["s-web"]
