@@ -12,6 +12,7 @@ a line of JSON (`Standing`) comes back whenever something changed.  The process 
 import asyncio
 import gc
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterable
@@ -213,7 +214,10 @@ async def _tell(crew: _Crew) -> None:
 
 async def _work() -> None:
     gc.disable()  # each worker holds what it is told of a thousand others: a search through all of that takes seconds
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),  # each round of a search is told at DEBUG
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     crew = _Crew(Wanted(**json.loads(await reader.readline())))
