@@ -190,7 +190,15 @@ class Manager:
             )
             identity = TlsIdentity(self._credentials.current())
             disk = await asyncio.to_thread(open_folder, self._settings.raft_dir, key_file, unlock_key)
-            make = partial(Replica, config, self._store.machine, identity, disk=disk, is_revoked=self._store.is_revoked)
+            make = partial(
+                Replica,
+                config,
+                self._store.machine,
+                identity,
+                disk=disk,
+                is_revoked=self._store.is_revoked,
+                is_demoted=self._store.is_demoted,
+            )
             replica = await asyncio.to_thread(make)
         except (RaftError, OSError, ValueError) as error:
             raise StartError(f"Raft cannot start: {error}") from error
