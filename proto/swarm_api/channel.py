@@ -18,7 +18,7 @@ Theory of operation
 import contextlib
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -86,7 +86,8 @@ def is_retried(error: grpc.RpcError) -> bool:
 
 def may_be_done(error: grpc.RpcError) -> bool:
     """Whether a write that ended like this, which `is_retried`, may have been done, or may be done yet."""
-    if any(tuple(pair) == NOTHING_DONE for pair in error.trailing_metadata() or ()):
+    trailing: Any = error.trailing_metadata() or ()  # of a named tuple, or grpc.aio's own type
+    if NOTHING_DONE in tuple(trailing):
         return False
     return error.code() is not grpc.StatusCode.UNAVAILABLE or "failed to connect" not in (error.details() or "")
 
