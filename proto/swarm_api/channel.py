@@ -43,6 +43,7 @@ _ATTEMPT_S = 2.0  # a manager that is frozen must leave time to ask the others
 _REFUSED_PATIENCE_S = 2.0  # where nothing listens at all, a restart is the only hope: wait for that long
 _DIAGNOSIS_S = 0.5
 _PAUSE_S = (0.05, 0.4)  # between rounds: first and longest
+_LEAST_ATTEMPT_S = 0.4  # a manager that knows no leader says so shortly before the deadline: it must get that far
 _RECEIVE_LIMIT_BYTES = 256 * 1024 * 1024  # a list of 100,000 tasks
 
 CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
@@ -229,7 +230,7 @@ class _Attempts:
             if self._said.get(index) != said:
                 self._unexplained.add(index)
             self._said[index] = said  # a reason is worth more than "time is up"
-        if time.monotonic() >= self.deadline:
+        if not self._has_time():
             raise self._conclusion() from None
 
     def refused(self, error: grpc.RpcError) -> ClientError:
@@ -249,8 +250,12 @@ class _Attempts:
             raise self._conclusion()
         time.sleep(min(self._pause_s, max(self.deadline - now, 0)))
         self._pause_s = min(self._pause_s * 2, _PAUSE_S[1])
-        if time.monotonic() >= self.deadline:
+        if not self._has_time():
             raise self._conclusion()
+
+    def _has_time(self) -> bool:
+        """Whether another attempt could be answered: one that is cut short would only leave a write in doubt."""
+        return self.deadline - time.monotonic() >= min(_LEAST_ATTEMPT_S, self._budget_s / 2)
 
     def _diagnose(self, index: int) -> None:
         left = max(self.deadline - time.monotonic(), 0.05)
