@@ -75,8 +75,8 @@ class KeyFile:
             return KeyRing(self, self._parse(document))
         if unlock_key is None:
             raise KeysUnusable(
-                f"the keys in {self._disk.describe()} are locked: the cluster's unlock key opens them; with --unlock-key "
-                "you are asked for it"
+                f"the keys in {self._disk.describe()} are locked: the cluster's unlock key opens them; with "
+                "--unlock-key you are asked for it"
             )
         if document["wrapped_by"] != _name(unlock_key):
             raise WrongUnlockKey(
