@@ -26,6 +26,15 @@ def open_channel(address: str, credentials: NodeCredentials) -> grpc.aio.Channel
     return grpc.aio.secure_channel(address, tls, _OPTIONS)
 
 
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """Why a call failed, for people: what the manager said, or that it cannot be reached.  No full stop."""
+    text = (error.details() or error.code().name).rstrip(".")
+    if not text.startswith("failed to connect to all addresses"):
+        return text
+    last = text.rpartition(": ")[2]
+    return "no answer" if last == "tcp handshaker shutdown" else f"cannot be reached ({last})"
+
+
 class ChannelPool:
     """One channel for each manager, kept while the certificate stays the same."""
 

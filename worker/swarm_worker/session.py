@@ -26,7 +26,7 @@ from swarm_api.dispatcher_pb2_grpc import DispatcherStub
 from swarm_api.objects_pb2 import NodeDescription
 from swarm_api.specs_pb2 import NodeSpec
 
-from swarm_worker.channels import ChannelPool
+from swarm_worker.channels import ChannelPool, reason_of
 from swarm_worker.core.assignments import AssignmentSet, Verdict
 from swarm_worker.core.reports import PendingReports
 from swarm_worker.errors import SessionError
@@ -326,7 +326,7 @@ async def _discard(link: Link) -> None:
 
 
 def _refusal(error: grpc.aio.AioRpcError, address: str) -> SessionError:
-    text = error.details() or error.code().name
+    text = reason_of(error)
     if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
         trailers = grpc.aio.Metadata(*(error.trailing_metadata() or ()))  # type: ignore[arg-type]  # of pairs, indeed
         leader = trailers.get(LEADER_KEY) or ""
