@@ -71,7 +71,8 @@ def test_what_would_lose_the_quorum_is_refused_with_the_reason(tmp_path: Path) -
 def test_a_change_is_refused_while_another_one_is_under_way(tmp_path: Path) -> None:
     with running(tmp_path, leader_fallback_s=60) as cluster:  # so that it leads on, though nobody answers it
         leader = cluster.complete()
-        for member in others(cluster):
+        followers = others(cluster)
+        for member in followers:
             member.process.send_signal(signal.SIGSTOP)
         first, second = "x" * 25, "y" * 25
         addresses = {new: f"127.0.0.1:{free_port()}" for new in (first, second)}
@@ -80,7 +81,7 @@ def test_a_change_is_refused_while_another_one_is_under_way(tmp_path: Path) -> N
         refused = leader.ask("add", node_id=second, address=addresses[second], timeout_s=0.2)
         assert refused["error"] == "MembershipRefused", refused
         assert refused["text"] == "another change of managers is still under way: try again"
-        for member in others(cluster):
+        for member in followers:
             member.process.send_signal(signal.SIGCONT)
         wait_for("the first change to be committed", lambda: first in leader.ask("status")["members"])
         members = leader.ask("add", node_id=second, address=addresses[second])
