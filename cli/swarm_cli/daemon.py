@@ -5,6 +5,7 @@ its own, with its log in <state>/log/worker.log.  The daemon keeps its own pid f
 twice does no harm.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -125,8 +126,19 @@ class Daemon:
         else:
             process = self._start_process()
             _import_grpc()
-            self._await(lambda: process.poll() is not None, self._log_line)
+            self._await(lambda: process.poll() is not None and not self._another_runs(), self._log_line)
             self._mark.write_text(f"{process.pid}\n")
+
+    def _another_runs(self) -> bool:
+        """Whether a daemon holds the lock: it was started at the same time, at boot perhaps, and answers soon."""
+        try:
+            with (self.run_dir / "worker.pid").open() as held:
+                fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def answers(self) -> bool:
         """Whether the daemon answers on its socket."""

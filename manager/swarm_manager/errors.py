@@ -17,6 +17,8 @@
 `api/status.py` gives each its gRPC code.
 """
 
+from swarm_api.errors import NOTHING_DONE
+
 
 class ManagerError(Exception):
     """Root of the manager's own errors; `str()` is the sentence."""
@@ -52,6 +54,8 @@ class UnavailableError(ManagerError):
 
 class NotLeaderError(UnavailableError):
     """This manager does not lead (any more), and nothing was written."""
+
+    trailing = (NOTHING_DONE,)  # clients are told, so that they need not take the outcome for unknown
 
 
 class OutcomeUnknownError(UnavailableError):

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ import structlog
 from swarm_api.ca_pb2_grpc import add_CaServicer_to_server
 from swarm_api.control_pb2_grpc import add_ControlServicer_to_server
 from swarm_api.dispatcher_pb2_grpc import add_DispatcherServicer_to_server
-from swarm_api.identity import ROLE_MANAGER, CertificateError, NodeCredentials, utc_now
+from swarm_api.identity import ROLE_MANAGER, CertificateError, NodeCredentials
 from swarm_api.objects_pb2 import Cluster, Node
 from swarm_api.raft_pb2_grpc import add_RaftMembershipServicer_to_server
 
@@ -30,12 +30,13 @@ from swarm_manager.api.dispatcher import DispatcherRpcs
 from swarm_manager.api.forward import Forwarder
 from swarm_manager.api.gate import Gate
 from swarm_manager.api.leadership import StoreLeadership
+from swarm_manager.api.listener import Listener, bind
 from swarm_manager.api.membership import MembershipRpcs
 from swarm_manager.api.peers import PeerChannels
 from swarm_manager.api.reports import Reports
 from swarm_manager.api.rules import read_rules
 from swarm_manager.api.sessions import Sessions
-from swarm_manager.api.trust import Trust, TrustSource
+from swarm_manager.api.trust import TrustSource
 from swarm_manager.config import NodeFile, Settings, raft_address, split_address
 from swarm_manager.credentials import ChangeNotice, CredentialsFile
 from swarm_manager.errors import ManagerError, NotLeaderError, StartError
@@ -74,8 +75,6 @@ _SERVER_OPTIONS = (
     ("grpc.http2.bdp_probe", 0),  # a ping to measure the line with each heartbeat; a fixed window is enough
     ("grpc.http2.lookahead_bytes", 1024 * 1024),
 )
-_AGE = (3600.0, 0.05)  # of a connection: at most, and as a share of our certificate's life
-_AGE_GRACE = (30.0, 0.1)  # for calls under way, and streams
 _LOOK_S = 1.0
 _HAND_OVER_S = 3.0
 _GRACE_S = 0.3
@@ -112,7 +111,8 @@ class Manager:
         self._leadership = StoreLeadership(self._store)
         self._sessions = Sessions(asyncio.get_running_loop().time)
         self._reports = Reports(self._store)
-        self._servers: list[grpc.aio.Server] = []
+        self._listener = self._make_listener()
+        self._inside: grpc.aio.Server | None = None  # on the local socket
         self._replica: Replica | None = None
         self._key_file: KeyFile | None = None
 
@@ -192,7 +192,15 @@ class Manager:
             )
             identity = TlsIdentity(self._credentials.current())
             disk = await asyncio.to_thread(open_folder, self._settings.raft_dir, key_file, unlock_key)
-            make = partial(Replica, config, self._store.machine, identity, disk=disk, is_revoked=self._store.is_revoked)
+            make = partial(
+                Replica,
+                config,
+                self._store.machine,
+                identity,
+                disk=disk,
+                is_revoked=self._store.is_revoked,
+                is_demoted=self._store.is_demoted,
+            )
             replica = await asyncio.to_thread(make)
         except (RaftError, OSError, ValueError) as error:
             raise StartError(f"Raft cannot start: {error}") from error
@@ -205,18 +213,14 @@ class Manager:
         replica.start()
 
     async def _start_servers(self) -> None:
+        await self._listener.open()
+        self._inside = self._server(local_admin)
+        await self._bind_socket(self._inside)
+
+    def _make_listener(self) -> Listener:
         trust = TrustSource(lambda: self._store.snapshot.cluster, self._credentials.current().ca_pem)
         authenticate = Authenticator(trust, StateReader(self._store))
-        outside = self._server(authenticate, _connection_age(self._credentials.current()))
-        credentials = grpc.dynamic_ssl_server_credentials(
-            _tls(self._credentials.current(), trust.current()),
-            _TlsFetcher(self._credentials, trust),  # type: ignore[arg-type]  # None, for no change, is allowed
-            require_client_authentication=True,
-        )
-        _bind(lambda: outside.add_secure_port(self._listen, credentials), self._listen)
-        await outside.start()
-        inside = self._server(local_admin)
-        await self._bind_socket(inside)
+        return Listener(self._listen, partial(self._server, authenticate), self._credentials, trust)
 
     def _server(self, authenticate: Authenticate, options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Server:
         gate = Gate(authenticate, read_rules(), Forwarder(self._leadership, self._peers))
@@ -226,7 +230,6 @@ class Manager:
         add_DispatcherServicer_to_server(dispatcher, server)
         add_CaServicer_to_server(CaRpcs(self._store), server)
         add_RaftMembershipServicer_to_server(MembershipRpcs(self._store, self._store), server)
-        self._servers.append(server)
         return server
 
     async def _bind_socket(self, server: grpc.aio.Server) -> None:
@@ -239,7 +242,7 @@ class Manager:
         before = os.umask(0o177)  # nobody but root, from the first moment on
         try:
             path.unlink(missing_ok=True)
-            _bind(lambda: server.add_insecure_port(address), address)
+            bind(lambda: server.add_insecure_port(address), address)
             await server.start()
             path.chmod(0o600)
         except OSError as error:
@@ -286,6 +289,7 @@ class Manager:
         while not (self._store.raft.removed or self._store.raft.superseded):
             await asyncio.sleep(_LOOK_S)
             self._renewal.look()
+            await self._listener.look()
             await self._keeper.look()
         if self._store.raft.removed:
             _log.warning("this manager was taken out of the cluster; its Raft data is removed")
@@ -297,7 +301,8 @@ class Manager:
 
     async def _stop(self) -> None:
         await self._hand_over()
-        await asyncio.gather(*(server.stop(_GRACE_S) for server in self._servers))
+        inside = [] if self._inside is None else [self._inside.stop(_GRACE_S)]
+        await asyncio.gather(self._listener.close(_GRACE_S), *inside)
         await self._peers.close()
         self._settings.socket_path.unlink(missing_ok=True)
         removed = superseded = False
@@ -321,40 +326,6 @@ class Manager:
                 await self._store.transfer_leadership()
         except (ManagerError, TimeoutError) as error:
             _log.warning("stopping without having handed over", why=str(error))
-
-
-class _TlsFetcher:
-    """Called by gRPC at each handshake, on a thread of its own: new TLS settings, or None for no change."""
-
-    def __init__(self, credentials: CredentialsFile, trust: TrustSource) -> None:
-        self._credentials = credentials
-        self._trust = trust
-        self._last: tuple[NodeCredentials, Trust] = (credentials.current(), trust.current())
-
-    def __call__(self) -> grpc.ServerCertificateConfiguration | None:
-        now = (self._credentials.current(), self._trust.current())
-        if now[0] is self._last[0] and now[1] is self._last[1]:
-            return None
-        self._last = now
-        return _tls(*now)
-
-
-def _connection_age(own: NodeCredentials) -> tuple[tuple[str, int], ...]:
-    """How long a connection may live: certificates are shown at its beginning, and new ones are to be seen in time.
-
-    Then the client is told to open another one; calls under way may end on the old one.
-    """
-    life_s = (own.identity().not_after - utc_now()).total_seconds()
-    age_s, grace_s = (max(1.0, min(limit_s, life_s * share)) for limit_s, share in (_AGE, _AGE_GRACE))
-    return (
-        ("grpc.max_connection_age_ms", int(age_s * 1000)),
-        ("grpc.max_connection_age_grace_ms", int(grace_s * 1000)),
-    )
-
-
-def _tls(own: NodeCredentials, trust: Trust) -> grpc.ServerCertificateConfiguration:
-    chain = own.certificate_pem + own.ca_pem  # joiners compare the CA with their token
-    return grpc.ssl_server_certificate_configuration([(own.key_pem, chain)], root_certificates=trust.roots)
 
 
 def _replace(identity: TlsIdentity, fresh: NodeCredentials) -> None:
@@ -382,12 +353,3 @@ def _listen_address(settings: Settings, node: NodeFile) -> str:
     listen = settings.listen_address or node.listen_address or f"0.0.0.0:{port}"
     split_address(listen, "--listen-address")
     return listen
-
-
-def _bind(bind: Callable[[], int], address: str) -> None:
-    try:
-        bound = bind()
-    except RuntimeError as error:
-        raise StartError(f"cannot listen on {address}: is another manager running there?") from error
-    if not bound and not address.startswith("unix:"):
-        raise StartError(f"cannot listen on {address}: is another manager running there?")

@@ -7,7 +7,9 @@ Theory of operation
     briefly, until one answers or the budget is used up.
 
     Trying again is safe: reads change nothing, and every write carries a `request_id` that the managers
-    remember, so a write whose answer was lost is answered again, not done again.
+    remember, so a write whose answer was lost is answered again, not done again.  But where the tries end without
+    that answer, the first one may have been done all the same, or may be done yet: then "no quorum", and a later
+    try's "the disk is full, nothing was written", are told as what they are, an unknown outcome.
 
     When a whole round failed, each address is looked at without gRPC (`reach.diagnose`).  What no retry can
     heal - a server that is no manager of this cluster, a certificate it refuses - ends the call at once.
@@ -16,7 +18,7 @@ Theory of operation
 import contextlib
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -24,11 +26,14 @@ from google.protobuf.message import Message
 from swarm_api.access import Endpoint
 from swarm_api.control_pb2_grpc import ControlStub
 from swarm_api.errors import (
+    NOTHING_DONE,
     REQUEST_ERRORS,
     CertificateRefusedError,
     ClientError,
+    FullError,
     NoManagerError,
     NotAManagerError,
+    OutcomeUnknownError,
     RequestError,
 )
 from swarm_api.reach import SERVER_NAME, Diagnosis, Finding, diagnose, first_reachable
@@ -38,6 +43,7 @@ _ATTEMPT_S = 2.0  # a manager that is frozen must leave time to ask the others
 _REFUSED_PATIENCE_S = 2.0  # where nothing listens at all, a restart is the only hope: wait for that long
 _DIAGNOSIS_S = 0.5
 _PAUSE_S = (0.05, 0.4)  # between rounds: first and longest
+_LEAST_ATTEMPT_S = 0.4  # a manager that knows no leader says so shortly before the deadline: it must get that far
 _RECEIVE_LIMIT_BYTES = 256 * 1024 * 1024  # a list of 100,000 tasks
 
 CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
@@ -79,6 +85,14 @@ def is_retried(error: grpc.RpcError) -> bool:
     return code in _RETRIED
 
 
+def may_be_done(error: grpc.RpcError) -> bool:
+    """Whether a write that ended like this, which `is_retried`, may have been done, or may be done yet."""
+    trailing: Any = error.trailing_metadata() or ()  # of a named tuple, or grpc.aio's own type
+    if NOTHING_DONE in tuple(trailing):
+        return False
+    return error.code() is not grpc.StatusCode.UNAVAILABLE or "failed to connect" not in (error.details() or "")
+
+
 def refusal(error: grpc.RpcError) -> RequestError:
     """A manager's "no" as an exception of ours."""
     text = error.details() or "The manager refused the request and did not say why; its log does."
@@ -113,8 +127,9 @@ class ManagerConnection:
     ) -> _Response:
         """The answer of the first manager that has one.
 
-        Raises NoManagerError after `budget_s` seconds without one, CertificateRefusedError when all refuse
-        our certificate, and RequestError when a manager answers with a refusal.
+        Raises NoManagerError after `budget_s` seconds without one (OutcomeUnknownError, when the write it was
+        may have been done), CertificateRefusedError when all refuse our certificate, and RequestError when a
+        manager answers with a refusal.
         """
         return self.call_on(lambda channel: method(ControlStub(channel)), request, budget_s)
 
@@ -127,14 +142,16 @@ class ManagerConnection:
         """`call` for other services than Control: `lambda channel: CaStub(channel).IssueAdminCertificate`."""
         if self._stale and "stale" in request.DESCRIPTOR.fields_by_name:
             setattr(request, "stale", True)  # noqa: B010 - a field that reading requests have
-        attempts = _Attempts(self._endpoints, self._budget_s if budget_s is None else budget_s)
+        is_write = "request_id" in request.DESCRIPTOR.fields_by_name
+        budget_s = self._budget_s if budget_s is None else budget_s
+        attempts = _Attempts(self._endpoints, budget_s, is_write=is_write)
         while True:
             for index in self._order(attempts):
                 try:
                     response = method(self._channel(index))(request, timeout=attempts.timeout_s())
                 except grpc.RpcError as error:
                     if not is_retried(error):
-                        raise refusal(error) from None
+                        raise attempts.refused(error) from None
                     self.failed(index)
                     attempts.note(index, error)
                 else:
@@ -187,9 +204,11 @@ class ManagerConnection:
 class _Attempts:
     """The history of one call: what failed where, and how long to go on."""
 
-    def __init__(self, endpoints: tuple[Endpoint, ...], budget_s: float) -> None:
+    def __init__(self, endpoints: tuple[Endpoint, ...], budget_s: float, *, is_write: bool) -> None:
         self._endpoints = endpoints
         self._budget_s = budget_s
+        self._is_write = is_write
+        self._in_doubt = False  # a try that got no answer may have been done
         self._started = time.monotonic()
         self.deadline = self._started + budget_s
         self._pause_s = _PAUSE_S[0]
@@ -205,13 +224,19 @@ class _Attempts:
 
     def note(self, index: int, error: grpc.RpcError) -> None:
         """Remember what an endpoint said; end the call when the time is up."""
+        self._in_doubt = self._in_doubt or (self._is_write and may_be_done(error))
         said = error.details() or error.code().name
         if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or index not in self._said:
             if self._said.get(index) != said:
                 self._unexplained.add(index)
             self._said[index] = said  # a reason is worth more than "time is up"
-        if time.monotonic() >= self.deadline:
+        if not self._has_time():
             raise self._conclusion() from None
+
+    def refused(self, error: grpc.RpcError) -> ClientError:
+        """A manager's "no"; a full disk's speaks of this try alone, and not of those before."""
+        no = refusal(error)
+        return _unknown(no) if self._in_doubt and isinstance(no, FullError) else no
 
     def pause(self) -> None:
         """After a whole round without an answer: give up where that is all there is to do, else wait a little."""
@@ -225,8 +250,12 @@ class _Attempts:
             raise self._conclusion()
         time.sleep(min(self._pause_s, max(self.deadline - now, 0)))
         self._pause_s = min(self._pause_s * 2, _PAUSE_S[1])
-        if time.monotonic() >= self.deadline:
+        if not self._has_time():
             raise self._conclusion()
+
+    def _has_time(self) -> bool:
+        """Whether another attempt could be answered: one that is cut short would only leave a write in doubt."""
+        return self.deadline - time.monotonic() >= min(_LEAST_ATTEMPT_S, self._budget_s / 2)
 
     def _diagnose(self, index: int) -> None:
         left = max(self.deadline - time.monotonic(), 0.05)
@@ -236,6 +265,10 @@ class _Attempts:
             self.hopeless.add(index)
 
     def _conclusion(self) -> ClientError:
+        reason = self._reason()
+        return _unknown(reason) if self._in_doubt else reason
+
+    def _reason(self) -> ClientError:
         for index in self._said:
             if index not in self._found:
                 self._found[index] = diagnose(self._endpoints[index], 0.1)
@@ -276,3 +309,10 @@ class _Attempts:
             f"The managers cannot serve the request within {self._budget_s:.0f} s: {self._endpoints[index].address} "
             f"says: {said}; check with 'swarm-cli info' that a quorum (a majority of the managers) runs."
         )
+
+
+def _unknown(reason: ClientError) -> OutcomeUnknownError:
+    return OutcomeUnknownError(
+        f"{str(reason).rstrip('.')}; the outcome of this request is unknown, for a try without an answer may have been "
+        "done: to run it again is safe."
+    )

@@ -4,6 +4,7 @@ ClientError                  anything below; the text is one sentence for people
   AccessError                where the managers are, or who we are, cannot be told: nothing was sent
   NoManagerError             no manager was reached, or the managers have no quorum, in the time there was
     NotAManagerError         something answers at the address, but it is no manager of this cluster
+    OutcomeUnknownError      the request may have been done, or may be done yet: a retry is safe
   CertificateRefusedError    the manager does not take our certificate
   RequestError               a manager answered: no
     InvalidRequestError        the request itself is wrong
@@ -21,6 +22,9 @@ ClientError                  anything below; the text is one sentence for people
 
 from typing import ClassVar
 
+#: Trailing metadata of an answer UNAVAILABLE that is definite: the manager wrote nothing, and passed nothing on.
+NOTHING_DONE = ("swarm-outcome", "nothing-done")
+
 
 class ClientError(Exception):
     """A request could not be done; the text is one sentence that names the cause and the remedy."""
@@ -36,6 +40,10 @@ class NoManagerError(ClientError):
 
 class NotAManagerError(NoManagerError):
     """Something answers at the address, but it is no manager of this cluster."""
+
+
+class OutcomeUnknownError(NoManagerError):
+    """No answer came, or none that speaks of all tries: one of them may have been done, and a retry is safe."""
 
 
 class CertificateRefusedError(ClientError):

@@ -1,5 +1,6 @@
 """`init`, `join`, `leave` and contexts: what this machine is, and how it reaches clusters."""
 
+import fcntl
 import json
 import os
 import stat
@@ -249,6 +250,19 @@ def test_a_daemon_that_does_not_start_is_quoted(tmp_path: Path, monkeypatch: pyt
         1,
         "Error: The daemon (swarm-worker) does not start: cannot start: the disk is full\n",
     )
+
+
+def test_a_daemon_that_starts_at_the_same_time_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours ends at once, because the other one holds the lock; that one answers at the third look."""
+    worker_script(tmp_path, monkeypatch, "exit 1")
+    (tmp_path / "run").mkdir()
+    looks = iter([False, False, False, True])
+    monkeypatch.setattr(daemon.Daemon, "answers", lambda self: next(looks))
+    starting = daemon.Daemon(tmp_path / "state", tmp_path / "run")
+    with (tmp_path / "run" / "worker.pid").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        starting.ensure_running()
+    assert next(looks, None) is None
 
 
 def test_leave_stops_the_daemon_that_was_put_into_the_background(

@@ -62,9 +62,20 @@ def test_a_manager_that_died_waits_for_the_key_and_its_containers_run_on(host: H
     assert [task["status"]["state"] for task in tasks] == ["RUNNING"]
     assert containers(host) == before
     taken = ("--force-new-cluster", "--even-with-quorum", "--yes")
-    assert "the cluster's unlock key opens them" in refused(swarm, "recover", *taken)
+    assert "with --unlock-key you are asked for it" in refused(swarm, "recover", *taken)
     wait_until(lambda: is_locked(host), "a manager that waits for the key", 20)
     host.run(["swarm-cli", "recover", *taken, "--unlock-key"], stdin=key)
+    swarm.wait_ready()
+    assert containers(host) == before
+    own = ("rejoin", "--from-own-data")
+    certificate = host.run(["cat", STATE_DIR / "node/node.crt"]).stdout
+    assert "--unlock-key" in refused(swarm, *own)
+    wrong = host.run(["swarm-cli", *own, "--unlock-key"], stdin="SWMKEY-1-" + "0" * 50, check=False)
+    assert (wrong.returncode, "not the key that unlocks" in wrong.stderr) == (1, True), wrong.stderr
+    assert host.run(["cat", STATE_DIR / "node/node.crt"]).stdout == certificate
+    wait_until(lambda: is_locked(host), "a manager that waits for the key", 20)
+    host.run(["swarm-cli", *own, "--unlock-key"], stdin=key)
+    assert host.run(["cat", STATE_DIR / "node/node.crt"]).stdout != certificate
     swarm.wait_ready()
     assert containers(host) == before
     rotated = swarm.cli("unlock-key", "--rotate", "-q").stdout.strip()

@@ -139,24 +139,32 @@ def test_a_partition_of_the_managers(web: Swarm, testbed: Testbed) -> None:
 
 
 def test_without_a_quorum_nothing_is_promised_and_containers_run_on(web: Swarm, testbed: Testbed) -> None:
+    """Neither by the manager on this machine, nor over the network, where two of three addresses are silent."""
     down = web.managers[1:]
+    web.cli("context", "create", "all", host=web.hosts[0])
     for host in down:
         host.power_off()
     running = containers(web.hosts[0])
-    began = time.monotonic()
+    words = ("service", "create", "--detach", "--name", "nobody", IMAGE)
     try:
-        words = ("service", "create", "--detach", "--name", "nobody", IMAGE)
-        done = web.cli(*words, host=web.hosts[0], check=False)
-        took_s = time.monotonic() - began
-        assert done.returncode == 3, done.stdout + done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1 and "quorum" in done.stderr
-        assert took_s < 15  # the contract says 5 s; the rest is what a loaded test machine may add
+        for by in ((), ("--context", "all")):
+            web.wait(lambda by=by: gives_up_in_time(web, *by, *words), "exit code 3 within 5 s", 60)  # type: ignore[misc]
         assert containers(web.hosts[0]) == running
     finally:
         for host in down:
             testbed.power_on(host)
     settle(web)
     assert "nobody" not in web.cli("service", "ls").stdout
+
+
+def gives_up_in_time(web: Swarm, *words: str) -> bool:
+    """Whether it took no longer than is promised; a machine that is busy may need another try."""
+    began = time.monotonic()
+    done = web.cli(*words, host=web.hosts[0], check=False)
+    took_s = time.monotonic() - began
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and "quorum" in done.stderr, done.stderr
+    return took_s < 5
 
 
 def test_all_machines_lose_power_at_once(web: Swarm, testbed: Testbed) -> None:

@@ -92,10 +92,9 @@ class Nemesis:
 
     def _targets(self, fault: Fault) -> list[Manager]:
         managers = self.cluster.managers
-        if fault.target == "all":
-            return list(managers)
         leader = self.cluster.leader() if fault.target == "leader" else None
-        return [leader or managers[fault.number % len(managers)]]
+        place = None if leader is None else managers.index(leader)
+        return [managers[victim] for victim in fault.victims(len(managers), place)]
 
     def _power_on(self, manager: Manager) -> None:
         self.cluster.bed.power_on(manager.host)

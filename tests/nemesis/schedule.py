@@ -30,7 +30,11 @@ _TO_ALL = frozenset({Kind.FREEZE, Kind.FLAP, Kind.SLOW_DISK, Kind.FULL_DISK, Kin
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault.  `number` and `toss` (0 to 1) decide whatever else the kind has to decide."""
+    """One fault.  `number` and `toss` (0 to 1) decide whatever else the kind has to decide.
+
+    The leader, or any one, does not suffer alone where the managers stand the loss of more than one: with five, every
+    other fault takes two at once.
+    """
 
     kind: Kind
     at_s: float
@@ -38,6 +42,14 @@ class Fault:
     target: str  # leader | any | all; who leads shows only when it happens
     number: int
     toss: float
+
+    def victims(self, managers: int, leader: int | None) -> list[int]:
+        """The places of those it hits among so many managers, of whom that one leads: a minority, or all."""
+        if self.target == "all":
+            return list(range(managers))
+        minority = max(1, (managers - 1) // 2)
+        first = leader if self.target == "leader" and leader is not None else self.number % managers
+        return [(first + step) % managers for step in range(1 + self.number % minority)]
 
     def __str__(self) -> str:
         return f"{self.at_s:6.1f} s  {self.kind} of {self.target} ({self.number}) for {self.lasts_s:.1f} s"

@@ -26,3 +26,21 @@ def test_only_the_kinds_that_were_asked_for_come() -> None:
     assert {fault.kind for fault in schedule(1, 60, chosen)} == set(chosen)
     order = Order(7, 60, chosen, managers=5)
     assert order.command == "scripts/nemesis --seed 7 --seconds 60 --managers 5 --faults kill,one-way"
+
+
+@pytest.mark.parametrize(("managers", "at_once"), [(1, {1}), (3, {1}), (5, {1, 2})])
+def test_a_fault_hits_the_leader_and_as_many_as_the_managers_can_lose(managers: int, at_once: set[int]) -> None:
+    faults = [fault for fault in schedule(1, 600) if fault.target != "all"]
+    last = managers - 1
+    hit = [fault.victims(managers, leader=last) for fault in faults]
+    assert {len(set(victims)) for victims in hit} == at_once
+    assert all(
+        victims[0] == managers - 1 for fault, victims in zip(faults, hit, strict=True) if fault.target == "leader"
+    )
+    assert set(itertools.chain(*hit)) == set(range(managers))
+
+
+def test_some_faults_hit_all() -> None:
+    everybody = [fault for fault in schedule(1, 600) if fault.target == "all"]
+    assert everybody
+    assert all(fault.victims(5, leader=0) == [0, 1, 2, 3, 4] for fault in everybody)

@@ -17,7 +17,7 @@ from swarm_worker.storage import NodeStore
 
 from tests.worker.fake_ca import FakeCa
 from tests.worker.test_node import Machine, machine
-from tests.worker.test_rejoining import files, make_node
+from tests.worker.test_rejoining import LONG_AGO, files, make_node
 
 NOWHERE = "127.0.0.1:1"
 
@@ -86,6 +86,20 @@ async def test_recover_needs_a_manager_and_no_quorum(managed: tuple[Control, Fak
     control.leader_id = "manager3"
     async with machine(tmp_path) as this:
         assert "has a quorum" in await refusal(this, RecoverRequest())
+
+
+async def test_who_cannot_ask_the_others_for_their_quorum_gets_a_certificate_first(
+    managed: tuple[Control, FakeCa, str], tmp_path: Path
+) -> None:
+    control, ca, address = managed
+    control.leader_id = "manager3"
+    make_node(tmp_path, ca, address, role=ROLE_MANAGER, age=LONG_AGO)
+    before = files(tmp_path)
+    async with machine(tmp_path) as this:
+        why = await refusal(this, RecoverRequest(even_with_quorum=True))
+        assert "certificate ended" in why
+        assert why.endswith("'swarm-cli rejoin --from-own-data'. Recover after that.")
+    assert files(tmp_path) == before
 
 
 async def test_a_recovery_that_fails_says_why_and_the_node_goes_on(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import grpc
 import pytest
 from swarm_api.ca_pb2_grpc import add_CaServicer_to_server
+from swarm_api.control_pb2 import UnlockRequest, UnlockResponse
+from swarm_api.control_pb2_grpc import ControlServicer, add_ControlServicer_to_server
 from swarm_api.dispatcher_pb2 import Assignment, ManagerPeer, SessionMessage
 from swarm_api.dispatcher_pb2_grpc import add_DispatcherServicer_to_server
 from swarm_api.identity import ROLE_MANAGER, ROLE_WORKER
@@ -170,6 +172,36 @@ async def test_a_manager_that_waits_for_the_unlock_key_shows(tmp_path: Path) -> 
         this.config.locked_mark.touch()
         status = await this.status()
         assert (status.locked, "run 'swarm-cli unlock'" in status.manager_state) == (True, True)
+
+
+class LockedManager(ControlServicer):
+    """Waits for the key; it begins to listen late."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    async def Unlock(self, request: UnlockRequest, context: object) -> UnlockResponse:  # noqa: N802
+        self.keys.append(request.unlock_key)
+        return UnlockResponse()
+
+
+async def test_this_node_s_manager_is_unlocked_though_another_one_leads_already(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    store = NodeStore(tmp_path / "state")
+    cluster.ca.credentials("node7", ROLE_MANAGER).save(store.node_dir)
+    store.save_node(NodeFile("node7", "cluster1", ROLE_MANAGER, "127.0.0.1:1", "", (cluster.address,)))
+    async with machine(tmp_path) as this:
+        await until(lambda: this.node.status().connected)
+        assert this.node.member is not None
+        unlocking = asyncio.ensure_future(this.node.member.unlock_manager("the key"))
+        locked, server = LockedManager(), grpc.aio.server()
+        add_ControlServicer_to_server(locked, server)
+        server.add_insecure_port(f"unix:{this.config.manager_socket}")
+        await server.start()
+        await unlocking
+        assert locked.keys == ["the key"]
+        await server.stop(None)
 
 
 async def test_a_damaged_identity_is_told_and_can_be_thrown_away(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from swarm_api.objects_pb2 import Task
 from swarm_api.specs_pb2 import NodeSpec
 from swarm_api.types_pb2 import NodeRole, TaskState
 from swarm_worker.agent import Agent
-from swarm_worker.channels import ChannelPool
+from swarm_worker.channels import ChannelPool, reason_of
 from swarm_worker.files import TaskFiles
 from swarm_worker.heartbeats import PATIENCE
 from swarm_worker.session import Session
@@ -356,3 +356,23 @@ async def test_it_stops_at_once_when_told_to(tmp_path: Path) -> None:
 async def _within_time() -> AsyncIterator[None]:
     async with asyncio.timeout(30):
         yield
+
+
+@pytest.mark.parametrize(
+    ("details", "reason"),
+    [
+        ("This manager does not lead; ask the leader.", "This manager does not lead; ask the leader"),
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:2377: Connection refused",
+            "cannot be reached (Connection refused)",
+        ),
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:2377: tcp handshaker shutdown",
+            "no answer",
+        ),
+        ("", "UNAVAILABLE"),
+    ],
+)
+def test_why_a_call_failed_is_told_in_words_of_people(details: str, reason: str) -> None:
+    nothing = grpc.aio.Metadata()
+    assert reason_of(grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, details)) == reason

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import grpc
 
+from swarm_worker.channels import reason_of
 from swarm_worker.errors import SessionError
 from swarm_worker.search import NotLeaderError
 
@@ -32,7 +33,7 @@ def ended_by_us(address: str) -> Iterator[None]:
 
 def refusal(error: grpc.aio.AioRpcError, address: str) -> SessionError:
     """Why the manager refused, and whom it named as the leader if it did for that."""
-    text = error.details() or error.code().name
+    text = reason_of(error)
     if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
         trailers = grpc.aio.Metadata(*(error.trailing_metadata() or ()))  # type: ignore[arg-type]  # of pairs, indeed
         leader = trailers.get(LEADER_KEY) or ""

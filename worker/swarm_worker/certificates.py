@@ -15,7 +15,7 @@ from swarm_api.ca_pb2_grpc import CaStub
 from swarm_api.identity import NodeCredentials, load_certificate, new_key_and_csr, utc_now
 from swarm_api.types_pb2 import NodeRole
 
-from swarm_worker.channels import open_channel
+from swarm_worker.channels import open_channel, reason_of
 from swarm_worker.errors import WorkerError
 from swarm_worker.identity import NodeIdentity, role_name
 
@@ -110,7 +110,7 @@ class Certificates:
             try:
                 return await CaStub(channel).RenewNodeCertificate(request, timeout=CALL_S)
             except grpc.aio.AioRpcError as error:
-                reasons.append(f"{address}: {error.details() or error.code().name}")
+                reasons.append(f"{address}: {reason_of(error)}")
             finally:
                 await channel.close(None)
         raise RenewalError("; ".join(reasons) or "no manager's address is known")

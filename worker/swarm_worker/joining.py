@@ -37,7 +37,7 @@ from swarm_api.reach import SERVER_NAME, Finding, diagnose
 from swarm_api.types_pb2 import NodeAvailability
 
 from swarm_worker.addresses import split
-from swarm_worker.channels import open_channel
+from swarm_worker.channels import open_channel, reason_of
 from swarm_worker.errors import JoinError
 
 CONNECT_S = 4.0
@@ -103,7 +103,7 @@ async def ask_with_token(
     try:
         return await call(channel)
     except grpc.aio.AioRpcError as error:
-        reason = f"The manager at {address} gave no certificate: {error.details() or error.code().name}"
+        reason = f"The manager at {address} gave no certificate: {reason_of(error)}."
         retried = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
         raise (NotTriedError if retried else JoinError)(reason) from error
     finally:

@@ -36,7 +36,7 @@ from swarm_worker.supervisor import Supervisor, manager_command
 LEAVE_RAFT_S = 10.0
 UNLOCK_S = 20.0
 GOODBYE_S = 2.0  # for the last reports
-_LOOK_S = 0.05
+_AT_ONCE = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100))  # it is starting
 
 #: Makes what runs containers and joins them, for a node.
 EngineFactory = Callable[[Config, NodeFile], tuple[Runtime, Network]]
@@ -159,22 +159,20 @@ class Member:
                 raise ManagerError(error.details() or error.code().name) from error
 
     async def unlock_manager(self, unlock_key: str) -> None:
-        """Unlock this node's manager as soon as it waits for that; nothing to do where it turns out to lead.
+        """Unlock this node's manager as soon as it can be asked; nothing to do where it turns out not to be locked.
 
-        ManagerError: it neither waits nor works, or the key is another one.
+        That this node has a session says nothing of its own manager: another one may lead.
+        ManagerError: it does not start, or the key is another one.
         """
+        channel = grpc.aio.insecure_channel(f"unix:{self._config.manager_socket}", _AT_ONCE)
         try:
-            async with asyncio.timeout(UNLOCK_S):
-                while not (self.manager_is_locked or self.session.connected.is_set()):  # noqa: ASYNC110 - a file
-                    await asyncio.sleep(_LOOK_S)
-                if not self.manager_is_locked:
-                    return
-                async with grpc.aio.insecure_channel(f"unix:{self._config.manager_socket}") as channel:
-                    await ControlStub(channel).Unlock(UnlockRequest(unlock_key=unlock_key), wait_for_ready=True)
+            async with asyncio.timeout(UNLOCK_S), channel:
+                await ControlStub(channel).Unlock(UnlockRequest(unlock_key=unlock_key), wait_for_ready=True)
         except TimeoutError:
             raise ManagerError(f"The manager does not start within {UNLOCK_S:.0f} s ({self.manager_state}).") from None
         except grpc.aio.AioRpcError as error:
-            raise ManagerError(error.details() or error.code().name) from error
+            if error.code() is not grpc.StatusCode.FAILED_PRECONDITION or self.manager_is_locked:
+                raise ManagerError(error.details() or error.code().name) from error
 
     async def leave_tasks(self, timeout_s: float) -> bool:
         """Stop and remove all tasks, tell the leader, and take the networks down; whether all were gone in time."""

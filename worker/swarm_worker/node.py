@@ -173,6 +173,8 @@ class Node:
             identity = NodeIdentity.load(self._store)
             if identity is None or not identity.node.is_manager:
                 raise NodeStateError("This machine runs no manager: recover on one that does.")
+            if ended := identity.expiry_error():  # then the others do not tell us whether they have a quorum, either
+                raise NodeStateError(f"{ended} Recover after that.")
             if not request.even_with_quorum:
                 await quorum.refuse_if_it_lives(identity)
             await self.stop()

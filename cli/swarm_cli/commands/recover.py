@@ -64,7 +64,8 @@ def _confirm(yes: bool) -> None:
 def _recovered(made: RecoverResponse) -> str:
     said = [f"This node ({made.node_id}) is now the only manager of cluster {made.cluster_id}, in era {made.era}."]
     if made.unconfirmed:
-        said.append(f"Kept as well: {made.unconfirmed} log entries that it did not know to be committed.")
+        entries = "log entry" if made.unconfirmed == 1 else "log entries"
+        said.append(f"Kept as well: {made.unconfirmed} {entries} that it did not know to be committed.")
     if made.former_managers:
         said.append(
             f"Managers of before, workers now: {', '.join(made.former_managers)}. 'swarm-cli node promote' makes those "

@@ -6,8 +6,9 @@ Theory of operation
     connection).  Trying again is safe: reads change nothing, and each write carries a request id that the replicated
     state remembers (`Gate` gives one to those that came without).
 
-    A try whose answer was lost may have been done.  Whatever a later try says then, "the disk is full and nothing was
-    written" must not be the answer: the first one's entry may be in the log, and take effect when the disk recovers.
+    A try whose answer was lost may have been done.  Whatever a later try says then, "the disk is full", or "no manager
+    leads", "and nothing was written" must not be the answer: the first one's entry may be in the log, and take effect
+    when the disk recovers, or a leader is elected.
 
     The caller's role travels in the metadata.  A call that was passed on once is not passed on again: it fails with
     UNAVAILABLE, and the manager that sent it looks for the leader anew.
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 
 import grpc
 from google.protobuf.message import Message
+from swarm_api.channel import may_be_done
 
 from swarm_manager.api.auth import FORWARDED_NODE, FORWARDED_ROLE, Caller
 from swarm_manager.api.peers import PeerChannels
@@ -60,7 +62,7 @@ class Leadership(Protocol):
     def leader_address(self) -> str | None:
         """The API address of another manager that leads; None: nobody known, or this one."""
 
-    def no_leader(self) -> UnavailableError | JournalFullError:
+    def no_leader(self) -> NotLeaderError | JournalFullError:
         """Why nobody leads: how many managers are reachable and what a quorum is, or this one's full disk."""
 
 
@@ -153,17 +155,15 @@ class Forwarder:
                 call.cancel()
 
     def _final(self, error: UnavailableError, *, in_doubt: bool) -> UnavailableError | JournalFullError:
-        if self._leadership.leads():
-            return error
-        reason = self._leadership.no_leader()
-        return _doubtful(reason) if in_doubt and isinstance(reason, JournalFullError) else reason
+        reason = error if self._leadership.leads() else self._leadership.no_leader()
+        return _doubtful(reason) if in_doubt and not isinstance(reason, OutcomeUnknownError) else reason
 
 
 def _says_full(error: JournalFullError | RelayedError) -> bool:
     return isinstance(error, JournalFullError) or error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def _doubtful(reason: JournalFullError | RelayedError) -> OutcomeUnknownError:
+def _doubtful(reason: ManagerError) -> OutcomeUnknownError:
     return OutcomeUnknownError(f"{sentence(str(reason))} Whether this request was done before, a repetition will tell.")
 
 
@@ -179,7 +179,8 @@ def _heard_from_the_leader() -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         if error.code() == grpc.StatusCode.UNAVAILABLE:
-            raise UnavailableError(error.details() or "the leader does not answer") from error
+            kind = UnavailableError if may_be_done(error) else NotLeaderError
+            raise kind(error.details() or "the leader does not answer") from error
         raise RelayedError(error) from error
     except asyncio.CancelledError:
         # Not always ours: grpc.aio raises it also when a leader that stops cancels the call.

@@ -55,8 +55,8 @@ def nobody_waits() -> None:
     """Where what runs beside a Raft thread may compute as long as it likes."""
 
 
-def nobody_is_revoked(node_id: str) -> bool:  # noqa: ARG001 - as whoever knows answers
-    """Where no state says whose certificates were revoked."""
+def nobody(node_id: str) -> bool:  # noqa: ARG001 - as whoever knows answers
+    """Where no state says whose certificates were revoked, or who was demoted."""
     return False
 
 
@@ -75,7 +75,8 @@ class RaftCore(RaftEngine):
         sleep: Callable[[float, float], None],
         background: Callable[[Callable[[], None]], None],
         pause: Callable[[], object] = nobody_waits,
-        is_revoked: Callable[[str], bool] = nobody_is_revoked,
+        is_revoked: Callable[[str], bool] = nobody,
+        is_demoted: Callable[[str], bool] = nobody,
     ) -> None:
         """Read the disk, load the newest snapshot, and listen.
 
@@ -118,7 +119,7 @@ class RaftCore(RaftEngine):
         self.changes = MembershipChanges(self)
         self.handover = Handover(self)
         self.proposals = Proposals(self, max_bytes=config.max_proposal_bytes, queue_bytes=config.proposal_queue_bytes)
-        self.transport = RaftTransport(links, is_revoked)
+        self.transport = RaftTransport(links, is_revoked, is_demoted)
         snapshot = self.snapshots.read()
         check_covered(journal, snapshot, disk)
         if snapshot is not None:

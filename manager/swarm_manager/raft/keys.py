@@ -74,7 +74,10 @@ class KeyFile:
         if document.get("wrapped_by") is None:
             return KeyRing(self, self._parse(document))
         if unlock_key is None:
-            raise KeysUnusable(f"the keys in {self._disk.describe()} are locked: the cluster's unlock key opens them")
+            raise KeysUnusable(
+                f"the keys in {self._disk.describe()} are locked: the cluster's unlock key opens them; with "
+                "--unlock-key you are asked for it"
+            )
         if document["wrapped_by"] != _name(unlock_key):
             raise WrongUnlockKey(
                 "this is not the key that unlocks this manager; if the key was rotated while the manager was off, it "

@@ -18,7 +18,7 @@ from functools import partial
 from typing import TypeVar
 
 from swarm_manager.raft.config import Member, Membership, RaftConfig, check_member, split_address
-from swarm_manager.raft.core import RaftCore, nobody_is_revoked
+from swarm_manager.raft.core import RaftCore, nobody
 from swarm_manager.raft.disk import Disk
 from swarm_manager.raft.errors import InvalidConfig, NotLeader
 from swarm_manager.raft.machine import StateMachine
@@ -74,12 +74,14 @@ class Replica:
         *,
         disk: Disk,
         on_broken: Callable[[BaseException], None] | None = None,
-        is_revoked: Callable[[str], bool] = nobody_is_revoked,
+        is_revoked: Callable[[str], bool] = nobody,
+        is_demoted: Callable[[str], bool] = nobody,
     ) -> None:
         """Read the data on `disk`, which is ours from now on, and listen.
 
         CorruptData, KeysUnusable, InvalidConfig or OSError: it cannot start, and the disk is closed.
-        `is_revoked` is asked on the Raft thread whether a node's certificates are not to be believed any more.
+        On the Raft thread `is_revoked` is asked whether a node's certificates are not to be believed any more, and
+        `is_demoted` whether a node is to be no manager.
         """
         if identity.node_id != config.node_id or identity.cluster_id != config.cluster_id:
             raise InvalidConfig("the certificate is not that of this node and cluster")
@@ -101,6 +103,7 @@ class Replica:
                 background=self._jobs.put,
                 pause=partial(self._stopping.wait, PAUSE_S),
                 is_revoked=is_revoked,
+                is_demoted=is_demoted,
             )
         except BaseException:
             disk.close()

@@ -20,6 +20,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from swarm_api.defaults import MAX_OBJECT_SIZE_BYTES
 from swarm_api.store_pb2 import ChangeSet
+from swarm_api.types_pb2 import NodeRole
 
 from swarm_manager import garbage
 from swarm_manager.core import codec, diff, machine
@@ -164,6 +165,11 @@ class ReplicatedStore:
         """Whether the state says that this node was removed and its certificates are void.  From any thread."""
         cluster = self._machine.current.cluster
         return cluster is not None and node_id in cluster.revoked_nodes
+
+    def is_demoted(self, node_id: str) -> bool:
+        """Whether the state says that this node is to be a worker.  From any thread."""
+        node = self._machine.current.nodes.get(node_id)
+        return node is not None and node.spec.role == NodeRole.WORKER
 
     def follow(self, after: int) -> AsyncIterator[Sequence[Batch]]:
         """The commits after index `after`, as they are applied."""

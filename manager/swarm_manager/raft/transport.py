@@ -15,7 +15,9 @@ Theory of operation
 
     A `hello` also names the era of the sender's log (swarm_api/eras.py).  Managers of different eras share a CA
     and may share ids and addresses, but not a log: they never talk.  Of the two the earlier one's cluster was
-    restored or recovered without it; that one stands down (and its process then moves its data aside).
+    restored or recovered without it; that one stands down (and its process then moves its data aside).  No later era
+    is believed of one whose node was demoted: it may hold a manager's certificate still, but it can have got no era
+    with it, and managers that believed it would give up their data, all of them.
 """
 
 import logging
@@ -43,10 +45,11 @@ LOW_WATER_BYTES = 1 << 20
 class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
     """Carries PySyncObj's messages, and ours, to members only."""
 
-    def __init__(self, links: Links, is_revoked: Callable[[str], bool]) -> None:
+    def __init__(self, links: Links, is_revoked: Callable[[str], bool], is_demoted: Callable[[str], bool]) -> None:
         super().__init__(None, None, [])
         self._links = links
         self._is_revoked = is_revoked
+        self._is_demoted = is_demoted
         self._core: RaftCore
         self._handlers: dict[str, Callable[[str, Message], None]] = {}
         self._members: set[str] = set()  # whose link is up and whose hello was accepted
@@ -193,7 +196,7 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
         if ours is None or theirs is None or theirs == ours:
             return True
         if theirs > ours:
-            self._stand_down(peer)
+            self._told_later_era(peer)
             return False
         _log.warning(
             "%s is a manager of this cluster as it was before it was restored or recovered (era %d, not %d): it is "
@@ -203,6 +206,13 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
             ours,
         )
         return False  # closing the link is its part: our hello must reach it first
+
+    def _told_later_era(self, peer: str) -> None:
+        if self._is_demoted(peer):
+            _log.warning("%s was demoted and names a later era of this cluster: it is not believed", peer)
+            self._links.drop(peer, "it was demoted")
+        else:
+            self._stand_down(peer)
 
     def _stand_down(self, peer: str) -> None:
         if not self.superseded:

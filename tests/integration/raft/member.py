@@ -129,13 +129,18 @@ class Console:
     def do_read(self) -> object:
         return {"index": self.replica.read_index(2.0).result(5), "applied": self.replica.status().applied_index}
 
-    def do_add(self, node_id: str, address: str) -> object:
-        after = self.replica.add_member(node_id, address).result(15)
+    def do_add(self, node_id: str, address: str, timeout_s: float = 10.0) -> object:
+        after = self.replica.add_member(node_id, address, timeout_s=timeout_s).result(timeout_s + 5)
         return [[m.node_id, m.address, m.voter] for m in after.members.values()]
 
     def do_remove(self, node_id: str, force: bool = False) -> object:
         after = self.replica.remove_member(node_id, force=force).result(15)
         return sorted(after.members)
+
+    def do_remove_at_once(self, node_ids: list[str]) -> object:
+        """What each removal left, in the order in which they were asked for."""
+        asked = [self.replica.remove_member(node_id) for node_id in node_ids]
+        return [sorted(one.result(15).members) for one in asked]
 
     def do_transfer(self, node_id: str | None = None) -> object:
         self.replica.transfer_leadership(node_id).result(15)

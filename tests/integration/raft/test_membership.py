@@ -1,5 +1,6 @@
 """Managers that come, go, move and hand over, as real processes."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,36 @@ def test_what_would_lose_the_quorum_is_refused_with_the_reason(tmp_path: Path) -
         assert refusal["error"] == "MembershipRefused" and "unreachable ones first" in refusal["text"]
         assert leader.ask("remove", node_id=dead.spec["node_id"])
         assert "transfer" in leader.ask("remove", node_id=leader.spec["node_id"])["text"]
+
+
+def test_a_change_is_refused_while_another_one_is_under_way(tmp_path: Path) -> None:
+    with running(tmp_path, leader_fallback_s=60) as cluster:  # so that it leads on, though nobody answers it
+        leader = cluster.complete()
+        followers = others(cluster)
+        for member in followers:
+            member.process.send_signal(signal.SIGSTOP)
+        first, second = "x" * 25, "y" * 25
+        addresses = {new: f"127.0.0.1:{free_port()}" for new in (first, second)}
+        unknown = leader.ask("add", node_id=first, address=addresses[first], timeout_s=0.2)
+        assert (unknown["error"], "not committed in time" in unknown["text"]) == ("OutcomeUnknown", True), unknown
+        refused = leader.ask("add", node_id=second, address=addresses[second], timeout_s=0.2)
+        assert refused["error"] == "MembershipRefused", refused
+        assert refused["text"] == "another change of managers is still under way: try again"
+        for member in followers:
+            member.process.send_signal(signal.SIGCONT)
+        wait_for("the first change to be committed", lambda: first in leader.ask("status")["members"])
+        members = leader.ask("add", node_id=second, address=addresses[second])
+        assert {first, second} < {node_id for node_id, _, _ in members}
+
+
+def test_changes_asked_for_at_once_are_made_one_after_the_other(tmp_path: Path) -> None:
+    with running(tmp_path, n=4) as cluster:
+        leader = cluster.complete()
+        gone = sorted(member.spec["node_id"] for member in others(cluster))[:2]
+        left = leader.ask("remove_at_once", node_ids=gone)
+        assert [len(after) for after in left] == [3, 2], left
+        assert not set(gone) & set(leader.ask("status")["members"])
+        assert "result" in leader.ask("propose", key="on")
 
 
 def test_leadership_is_handed_over_and_back_without_an_election_by_timeout(tmp_path: Path) -> None:

@@ -146,6 +146,68 @@ def test_a_refusal_is_not_retried_and_keeps_its_sentence(
     connection.close()
 
 
+class Distracted(FakeCluster):
+    """Answers a network's creation as the test says, one answer after the other."""
+
+    def __init__(self, *answers: tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]) -> None:
+        super().__init__()
+        self._answers = list(answers)
+
+    def CreateNetwork(self, request: object, context: grpc.ServicerContext) -> object:  # noqa: N802
+        code, text, trailing = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        context.set_trailing_metadata(trailing)
+        context.abort(code, text)
+
+
+LOST = (grpc.StatusCode.UNAVAILABLE, "The leadership was lost.", ())
+NOT_DONE = (grpc.StatusCode.UNAVAILABLE, "No manager leads.", (errors.NOTHING_DONE,))
+FULL = (grpc.StatusCode.RESOURCE_EXHAUSTED, "No space left: make room.", ())
+TAKEN = (grpc.StatusCode.ALREADY_EXISTS, "The name is taken.", ())
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "text"),
+    [
+        ((LOST, FULL), errors.OutcomeUnknownError, "No space left: make room; the outcome of this request is unknown"),
+        ((LOST, NOT_DONE), errors.OutcomeUnknownError, "No manager leads.*outcome of this request is unknown.*is safe"),
+        ((LOST, TAKEN), errors.AlreadyExistsError, "The name is taken"),
+        ((NOT_DONE, FULL), errors.FullError, "No space left"),
+        ((NOT_DONE,), errors.NoManagerError, "No manager leads"),
+    ],
+    ids=["then full", "then nobody leads", "then taken", "not done, then full", "not done"],
+)
+def test_a_write_that_may_have_been_done_is_not_said_to_be_refused(
+    answers: tuple[tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]], ...],
+    kind: type[Exception],
+    text: str,
+    start: Start,
+    endpoints: Endpoints,
+) -> None:
+    manager = start(Distracted(*answers))
+    connection = ManagerConnection(endpoints(manager.address), budget_s=1.0)
+    with pytest.raises(errors.ClientError, match=text) as ended:
+        connection.call(lambda stub: stub.CreateNetwork, CreateNetworkRequest(request_id=new_id()))
+    assert type(ended.value) is kind
+    connection.close()
+
+
+def test_a_write_that_reached_nobody_is_not_said_to_be_done_perhaps(endpoints: Endpoints) -> None:
+    connection = ManagerConnection(endpoints(f"127.0.0.1:{free_port()}"), budget_s=0.3)
+    with pytest.raises(errors.NoManagerError) as ended:
+        connection.call(lambda stub: stub.CreateNetwork, CreateNetworkRequest(request_id=new_id()))
+    assert type(ended.value) is errors.NoManagerError
+
+
+def test_of_a_read_nothing_is_in_doubt(start: Start, endpoints: Endpoints) -> None:
+    manager = start()
+    manager.cluster.fails_next = [(grpc.StatusCode.UNAVAILABLE, "The leadership was lost.")] * 1000
+    connection = ManagerConnection(endpoints(manager.address), budget_s=0.3)
+    with pytest.raises(errors.NoManagerError) as ended:
+        list_nodes(connection)
+    assert type(ended.value) is errors.NoManagerError
+    connection.close()
+
+
 def test_without_any_address_nothing_is_tried() -> None:
     with pytest.raises(errors.NoManagerError, match="--manager"):
         ManagerConnection(())

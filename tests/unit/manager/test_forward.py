@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 from swarm_api.control_pb2 import BackupMessage, BackupRequest, CreateServiceRequest, CreateServiceResponse
+from swarm_api.errors import NOTHING_DONE
 from swarm_manager.api.auth import FORWARDED_NODE, FORWARDED_ROLE, Caller
 from swarm_manager.api.forward import Forwarder, RelayedError
 from swarm_manager.api.rules import read_rules
@@ -24,7 +25,7 @@ class Leadership:
     def __init__(self) -> None:
         self.address: str | None = None
         self.here = False
-        self.error: UnavailableError | JournalFullError = UnavailableError("No manager leads.")
+        self.error: NotLeaderError | JournalFullError = NotLeaderError("No manager leads.")
 
     def leads(self) -> bool:
         return self.here
@@ -32,7 +33,7 @@ class Leadership:
     def leader_address(self) -> str | None:
         return self.address
 
-    def no_leader(self) -> UnavailableError | JournalFullError:
+    def no_leader(self) -> NotLeaderError | JournalFullError:
         return self.error
 
     def set(self, *, here: bool = False, address: str | None = None) -> None:
@@ -206,6 +207,34 @@ async def test_a_full_disk_is_no_refusal_of_what_may_have_been_done(
 
     with pytest.raises(OutcomeUnknownError, match=full):
         await forwarder.run(RULE, REQUEST, ALICE, fails, Context())
+
+
+async def test_no_leader_is_no_refusal_of_what_may_have_been_done(forwarder: Forwarder, leadership: Leadership) -> None:
+    leadership.set(here=True)
+
+    async def loses_the_lead(request: Any, context: Any) -> CreateServiceResponse:
+        leadership.set()
+        raise OutcomeUnknownError("lost the lead")
+
+    with pytest.raises(OutcomeUnknownError, match=r"No manager leads\. Whether this request was done before"):
+        await forwarder.run(RULE, REQUEST, ALICE, loses_the_lead, Context())
+
+
+@pytest.mark.parametrize(
+    ("trailing", "kind"), [((NOTHING_DONE,), NotLeaderError), ((), OutcomeUnknownError)], ids=["definite", "lost"]
+)
+async def test_what_the_leader_said_decides_whether_the_outcome_is_unknown(
+    forwarder: Forwarder,
+    leadership: Leadership,
+    other: Other,
+    trailing: tuple[tuple[str, str], ...],
+    kind: type[UnavailableError],
+) -> None:
+    leadership.set(address=other.address)
+    other.answer = (grpc.StatusCode.UNAVAILABLE, "This manager does not lead any more.", trailing)
+    with pytest.raises(UnavailableError) as ended:
+        await forwarder.run(RULE, REQUEST, ALICE, local, Context())
+    assert type(ended.value) is kind
 
 
 async def test_a_call_is_passed_on_only_once(forwarder: Forwarder, leadership: Leadership, other: Other) -> None:

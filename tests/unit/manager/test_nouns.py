@@ -1,5 +1,7 @@
 """The nouns of the Control API on a store without Raft."""
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +26,8 @@ from swarm_api.control_pb2 import (
     UpdateServiceRequest,
     WatchRequest,
 )
-from swarm_api.objects_pb2 import ObjectKind, Service, Task, UpdateStatus
+from swarm_api.defaults import CERTIFICATE_VALIDITY_S
+from swarm_api.objects_pb2 import Cluster, ObjectKind, Service, Task, UpdateStatus
 from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.types_pb2 import NodeAvailability, NodeRole, NodeState, PortConfig, TaskState, Version
 from swarm_manager.api.auth import ADMIN, Caller, set_caller
@@ -414,6 +417,41 @@ async def test_a_node_that_is_up_is_removed_only_by_force_and_is_revoked(
 async def test_a_manager_is_not_removed_but_demoted_first(control: ControlRpcs) -> None:
     with pytest.raises(RefusedError, match="demote"):
         await control.RemoveNode(RemoveNodeRequest(id="m1", force=True), None)
+
+
+async def test_a_manager_that_was_just_demoted_is_removed_once_it_is_taken_out(
+    control: ControlRpcs, store: MemoryStore
+) -> None:
+    gone = node("n1")
+    gone.status.state = NodeState.DOWN
+    store.put(gone)
+    store.members["n1"] = MemberStatus("n1", "10.0.0.2:2378", voter=True, reachable=False)
+    request = RemoveNodeRequest(id="n1", request_id="once")
+    removal = asyncio.ensure_future(control.RemoveNode(request, None))
+    await asyncio.sleep(0)
+    assert not removal.done()
+    del store.members["n1"]
+    removed = await removal
+    assert store.snapshot.nodes.get("n1") is None
+    assert await control.RemoveNode(request, None) == removed, "a repetition is answered, not refused"
+
+
+async def test_a_removed_node_is_revoked_until_its_longest_certificate_has_ended(
+    control: ControlRpcs, store: MemoryStore
+) -> None:
+    """That of before the setting was lowered is valid for longer than the last one."""
+    made = store.snapshot.cluster
+    assert made is not None
+    hasty, gone, other = Cluster(), node("n1"), node("n2")
+    hasty.CopyFrom(made)
+    hasty.spec.certificate_validity.FromSeconds(1)
+    gone.certificate_ends.FromSeconds(1)
+    store.put(hasty, gone, other)
+    for name in ("n1", "n2"):
+        await control.RemoveNode(RemoveNodeRequest(id=name, force=True), None)
+    assert store.snapshot.cluster is not None
+    left_s = store.snapshot.cluster.revoked_nodes["n1"].seconds - time.time()
+    assert left_s > CERTIFICATE_VALIDITY_S - 60
 
 
 async def demote(control: ControlRpcs, node_id: str) -> None:

@@ -235,6 +235,18 @@ def check_nothing_is_believed_of_the_revoked() -> None:
     assert lost.core.transport._hint is None
 
 
+def check_no_later_era_is_believed_of_the_demoted() -> None:
+    """They would all stand down and give up their data, though nobody has restored or recovered anything."""
+    lab = world()
+    leader(lab)
+    for member in lab.living():
+        assert member.core is not None
+        member.core.transport._is_demoted = lambda node_id: node_id == STRANGER
+        hear(member, {**claim(lab), "era": 1})
+    assert not any(member.core is not None and member.core.transport.superseded for member in lab.living())
+    assert write(lab, leader(lab), b"the cluster works on")
+
+
 def test_who_hears_no_leader_listens_to_whoever_has_news() -> None:
     """That is how one that was away while all others were replaced finds back."""
     lab = world()
@@ -335,6 +347,10 @@ def the_revoked_are_heard(patch: Patch) -> None:
     patch.setattr(transport, "_FROM_ANYBODY", ())
 
 
+def every_era_is_believed(patch: Patch) -> None:
+    patch.setattr(RaftTransport, "_told_later_era", RaftTransport._stand_down)
+
+
 MITIGATIONS: dict[str, tuple[Check, Callable[[Patch], None]]] = {
     "parking": (check_a_leader_does_not_spin_while_it_has_no_snapshot_for_a_follower, no_parking),
     "reset to the commit index": (check_a_follower_that_is_astray_finds_back_at_once, one_step_back),
@@ -349,6 +365,7 @@ MITIGATIONS: dict[str, tuple[Check, Callable[[Patch], None]]] = {
     "strangers remove nobody": (check_a_stranger_cannot_tell_members_that_they_were_removed, everybody_is_believed),
     "hints only without a leader": (check_a_stranger_does_not_become_a_member_by_saying_so, hints_are_always_taken),
     "the revoked are not heard": (check_nothing_is_believed_of_the_revoked, the_revoked_are_heard),
+    "eras of the demoted": (check_no_later_era_is_believed_of_the_demoted, every_era_is_believed),
     "no forwarding": (check_nothing_reaches_what_stock_unpickles, a_forwarded_command),
     "pings": (check_links_that_are_idle_stay, no_pings),
 }
