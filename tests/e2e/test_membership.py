@@ -122,7 +122,8 @@ def test_managers_that_all_moved_at_once_are_together_again_by_commands(swarm: S
     for place, host in enumerate(swarm.managers):  # each is told of those before it
         swarm.cli("rejoin", "--advertise-address", addresses[place], *addresses[:place], host=host)
     swarm.wait(lambda: all_vote(swarm, "n1", "n2", "n3"), "three managers", 30)
-    assert {one["address"] for one in managers(swarm).values()} == {f"{address}:{API_PORT}" for address in addresses}
+    new = {f"{address}:{API_PORT}" for address in addresses}
+    swarm.wait(lambda: {one["address"] for one in managers(swarm).values()} == new, "their new addresses", 10)
     assert "is back in its cluster" in swarm.cli("rejoin", addresses[1], host=worker).stdout
     swarm.wait_ready()
     assert {node["id"] for node in swarm.nodes()} == ids
