@@ -116,10 +116,6 @@ def test_a_dead_manager_is_shown_taken_out_and_comes_back_as_a_worker(swarm: Swa
     swarm.cli("cluster", "update", "--autopilot", "off")
 
 
-@pytest.mark.skip(
-    reason="known fault: passes on a new cluster; after the tests above, the third manager that moved is not linked "
-    "with the others, or not known by its new address, in time"
-)
 def test_managers_that_all_moved_at_once_are_together_again_by_commands(swarm: Swarm) -> None:
     ids, worker = {node["id"] for node in swarm.nodes()}, swarm.hosts[3]
     addresses = [move(host, 150) for host in swarm.managers]

@@ -19,7 +19,7 @@ from swarm_manager.errors import RefusedError
 from swarm_manager.ports import Membership, Store
 
 _log = structlog.get_logger("managers")
-_PERIOD_S = 1.0
+_PERIOD_S = 0.5
 
 
 class ManagerKeeper:
@@ -33,10 +33,10 @@ class ManagerKeeper:
     async def run(self, term: int) -> None:
         """Look until cancelled."""
         while True:
-            await asyncio.sleep(_PERIOD_S)
             for node_id in self._superfluous():
                 await self._take_out(node_id)
             await self._correct_addresses(term)
+            await asyncio.sleep(_PERIOD_S)
 
     def _superfluous(self) -> list[str]:
         snapshot, raft = self._store.snapshot, self._store.raft
