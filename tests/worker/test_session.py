@@ -206,14 +206,21 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swarm_worker.heartbeats.SHORTEST_ANSWER_S", 0.1)
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_a_leader_that_is_late_keeps_its_session_while_the_others_say_it_leads(tmp_path: Path) -> None:
+@contextlib.asynccontextmanager
+async def a_leader_that_is_late(folder: Path) -> AsyncIterator[tuple[FakeLeader, FakeLeader]]:
+    """One that a node has a session with, and that answers no more; and a follower that names it as the leader."""
     leader, follower = FakeLeader(), FakeLeader()
     follower.leads = False
-    async with served(leader) as address, served(follower) as other, node(tmp_path, address, other):
+    async with served(leader) as address, served(follower) as other, node(folder, address, other):
         follower.leader_address = address
         await leader.until(lambda: leader.heartbeats > 0)
         leader.answers.clear()
+        yield leader, follower
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_leader_that_is_late_keeps_its_session_while_the_others_say_it_leads(tmp_path: Path) -> None:
+    async with a_leader_that_is_late(tmp_path) as (leader, follower):
         asked, answered = follower.asked_who_leads, leader.heartbeats
         await follower.until(lambda: follower.asked_who_leads > asked)
         leader.answers.set()
@@ -223,12 +230,7 @@ async def test_a_leader_that_is_late_keeps_its_session_while_the_others_say_it_l
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_leader_that_is_late_for_too_long_is_left_whatever_the_others_say(tmp_path: Path) -> None:
-    leader, follower = FakeLeader(), FakeLeader()
-    follower.leads = False
-    async with served(leader) as address, served(follower) as other, node(tmp_path, address, other):
-        follower.leader_address = address
-        await leader.until(lambda: leader.heartbeats > 0)
-        leader.answers.clear()
+    async with a_leader_that_is_late(tmp_path) as (leader, follower):
         await leader.until(lambda: len(leader.requests) > 1)
         assert follower.asked_who_leads > 1
 
