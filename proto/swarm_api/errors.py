@@ -25,6 +25,9 @@ from typing import ClassVar
 #: Trailing metadata of an answer UNAVAILABLE that is definite: the manager wrote nothing, and passed nothing on.
 NOTHING_DONE = ("swarm-outcome", "nothing-done")
 
+#: Trailing metadata of a manager that does not lead: under this key, the API address of the one that does.
+LEADER_ADDRESS = "leader-address"
+
 
 class ClientError(Exception):
     """A request could not be done; the text is one sentence that names the cause and the remedy."""

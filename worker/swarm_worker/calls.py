@@ -5,12 +5,11 @@ import contextlib
 from collections.abc import Iterator
 
 import grpc
+from swarm_api.errors import LEADER_ADDRESS
 
 from swarm_worker.channels import reason_of
 from swarm_worker.errors import SessionError
 from swarm_worker.search import NotLeaderError
-
-LEADER_KEY = "leader-address"
 
 
 @contextlib.contextmanager
@@ -36,6 +35,6 @@ def refusal(error: grpc.aio.AioRpcError, address: str) -> SessionError:
     text = reason_of(error)
     if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
         trailers = grpc.aio.Metadata(*(error.trailing_metadata() or ()))  # type: ignore[arg-type]  # of pairs, indeed
-        leader = trailers.get(LEADER_KEY) or ""
+        leader = trailers.get(LEADER_ADDRESS) or ""
         return NotLeaderError(f"{address}: {text}", leader if isinstance(leader, str) else leader.decode())
     return SessionError(f"{address}: {text}")

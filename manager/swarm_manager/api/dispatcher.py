@@ -18,6 +18,7 @@ from swarm_api.dispatcher_pb2 import (
     UpdateTaskStatusResponse,
 )
 from swarm_api.dispatcher_pb2_grpc import DispatcherServicer
+from swarm_api.errors import LEADER_ADDRESS
 from swarm_api.objects_pb2 import Node
 from swarm_api.specs_pb2 import NodeSpec
 
@@ -32,8 +33,6 @@ from swarm_manager.core.heartbeats import period_ns
 from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.errors import DeniedError, NotFoundError, RefusedError
 from swarm_manager.ports import Store
-
-LEADER_ADDRESS = "leader-address"
 
 
 class NotTheLeaderError(RefusedError):
