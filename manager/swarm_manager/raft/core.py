@@ -292,6 +292,7 @@ class RaftCore(RaftEngine):
         self._followed = membership
         self.follow_membership(membership)
         self.transport.refresh_peers()
+        self.transport.tell_members()
         for peer in self.transport.connected & membership.members.keys():
             self.transport.resume(peer)
 

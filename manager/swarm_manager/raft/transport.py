@@ -7,11 +7,12 @@ Theory of operation
 
     A peer that is a member as far as I know is in.  A peer I do not know may be news to me: if its membership
     is newer than mine and has us both, I take it as a hint whom to talk to (never as the membership itself,
-    which only the log changes).  That is how a manager that was away while all others were replaced finds
-    its way back.  I need no hint while a leader is heard, and take none.  Anybody else is told `not_member` with the
-    members as I know them, and cut off: that is how a removed manager learns that it was removed.  Only those I
-    know can tell me so.  Nothing but `hello` and `not_member` is read from a stranger, and nothing at all is believed
-    of one whose certificates were revoked: it may have been removed because it is not to be trusted any more.
+    which only the log changes).  That is how a manager that was away while all others were replaced finds its
+    way back; and one whose leader moved, since a change of the membership is said on every link.  I need no
+    hint while a leader is heard, and take none.  Anybody else is told `not_member` with the members as I know
+    them, and cut off: that is how a removed manager learns that it was removed.  Only those I know can tell me
+    so.  Nothing but `hello` and `not_member` is read from a stranger, and nothing at all is believed of one
+    whose certificates were revoked: it may have been removed because it is not to be trusted any more.
 
     A `hello` also names the era of the sender's log (swarm_api/eras.py).  Managers of different eras share a CA
     and may share ids and addresses, but not a log: they never talk.  Of the two the earlier one's cluster was
@@ -119,6 +120,17 @@ class RaftTransport(Transport):  # type: ignore[misc] # pysyncobj has no types
     # -------------------------------------------------------------------------------------- the links
 
     def link_up(self, peer: str) -> None:
+        self._greet(peer)
+
+    def tell_members(self) -> None:
+        """The membership changed: say so to those we are linked with.
+
+        One of them may have lost the leader, who is somewhere else now, and learn from us where.
+        """
+        for peer in sorted(self._members):
+            self._greet(peer)
+
+    def _greet(self, peer: str) -> None:
         core = self._core
         known = core.journal.membership
         members = tuple(known.members.values())

@@ -188,6 +188,7 @@ def check_a_vote_is_denied_while_the_leader_is_heard() -> None:
 # --------------------------------------------------------- a manager that was removed and kept its certificate
 
 STRANGER = "removed"
+MOVED = "192.0.2.7:2378"
 
 
 def hear(member: SimMember, message: Message) -> None:
@@ -328,6 +329,18 @@ def a_forwarded_command(patch: Patch) -> None:
     patch.setitem(codec.MESSAGES, "apply_command", (99, (("command", "y"),)))
 
 
+def check_who_lost_the_leader_is_told_where_it_is_now() -> None:
+    """The leader moved: its links to all but one are down, and those do not know where to dial."""
+    lab = world()
+    first = leader(lab)
+    lost = follower_of(lab, first)
+    lab.network.partition(first.node_id, lost.node_id, both=True)
+    wait_s(lab, 8.0)
+    assert first.core is not None
+    first.core.advertise = MOVED
+    run_until(lab, lambda: lab.network.members[lost.node_id].peers[first.node_id] == MOVED, 5)
+
+
 def no_pings(patch: Patch) -> None:
     patch.setattr(tls_links, "PING_S", 1e9)
 
@@ -339,6 +352,10 @@ def everybody_is_believed(patch: Patch) -> None:
 
 def hints_are_always_taken(patch: Patch) -> None:
     patch.setattr(ElectionGate, "leader_is_known", lambda self: False)
+
+
+def members_are_told_once(patch: Patch) -> None:
+    patch.setattr(RaftTransport, "tell_members", lambda self: None)
 
 
 def the_revoked_are_heard(patch: Patch) -> None:
@@ -364,6 +381,7 @@ MITIGATIONS: dict[str, tuple[Check, Callable[[Patch], None]]] = {
     "vote stickiness": (check_a_vote_is_denied_while_the_leader_is_heard, votes_for_everybody),
     "strangers remove nobody": (check_a_stranger_cannot_tell_members_that_they_were_removed, everybody_is_believed),
     "hints only without a leader": (check_a_stranger_does_not_become_a_member_by_saying_so, hints_are_always_taken),
+    "a change is said to the linked": (check_who_lost_the_leader_is_told_where_it_is_now, members_are_told_once),
     "the revoked are not heard": (check_nothing_is_believed_of_the_revoked, the_revoked_are_heard),
     "eras of the demoted": (check_no_later_era_is_believed_of_the_demoted, every_era_is_believed),
     "no forwarding": (check_nothing_reaches_what_stock_unpickles, a_forwarded_command),
