@@ -37,9 +37,10 @@ from swarm_manager.api.cluster import cluster_of
 from swarm_manager.api.desk import Desk
 from swarm_manager.api.managers import peers
 from swarm_manager.api.writes import Edit, copy_of, write
-from swarm_manager.core.snapshot import Snapshot, View
+from swarm_manager.core.snapshot import Snapshot
 from swarm_manager.core.times import duration_ns, timestamp
 from swarm_manager.errors import DeniedError, NotFoundError
+from swarm_manager.ports import RaftView
 
 
 class CaRpcs(Desk, CaServicer):
@@ -55,7 +56,7 @@ class CaRpcs(Desk, CaServicer):
 
         def decide(snapshot: Snapshot, edit: Edit) -> IssueNodeCertificateResponse:
             node = _new_node(request, role, edit)
-            answer = _issued(snapshot, request.csr_pem, node.id, role)
+            answer = _issued(cluster_of(snapshot), self._store.raft, request.csr_pem, node.id, role)
             node.certificate_ends.CopyFrom(_end_of(answer))
             edit.create(node)
             return answer
@@ -92,7 +93,7 @@ class CaRpcs(Desk, CaServicer):
                     f"node {node_id} is a manager, and that takes the managers' token: get it with "
                     "'swarm-cli join-token manager'"
                 )
-            answer = _issued(snapshot, csr_pem, node_id, role)
+            answer = _issued(cluster_of(snapshot), self._store.raft, csr_pem, node_id, role)
             changed = copy_of(node)
             changed.role = role
             changed.certificate_ends.CopyFrom(_end_of(answer))
@@ -111,7 +112,7 @@ class CaRpcs(Desk, CaServicer):
         cluster = cluster_of(view)
         certificate = _sign(cluster, request.csr_pem, request.name or "admin", ROLE_ADMIN)
         return IssueAdminCertificateResponse(
-            certificate_pem=certificate, ca_pem=cluster.root_ca.certificate_pem, managers=peers(view)
+            certificate_pem=certificate, ca_pem=cluster.root_ca.certificate_pem, managers=peers(self._store.raft)
         )
 
 
@@ -148,8 +149,9 @@ def _new_node(request: IssueNodeCertificateRequest, role: "NodeRole.ValueType", 
     return node
 
 
-def _issued(view: View, csr_pem: bytes, node_id: str, role: "NodeRole.ValueType") -> IssueNodeCertificateResponse:
-    cluster = cluster_of(view)
+def _issued(
+    cluster: Cluster, raft: RaftView, csr_pem: bytes, node_id: str, role: "NodeRole.ValueType"
+) -> IssueNodeCertificateResponse:
     name = ROLE_MANAGER if role == NodeRole.MANAGER else ROLE_WORKER
     return IssueNodeCertificateResponse(
         node_id=node_id,
@@ -157,7 +159,7 @@ def _issued(view: View, csr_pem: bytes, node_id: str, role: "NodeRole.ValueType"
         role=role,
         certificate_pem=_sign(cluster, csr_pem, node_id, name),
         ca_pem=cluster.root_ca.certificate_pem,
-        managers=peers(view),
+        managers=peers(raft),
     )
 
 

@@ -53,7 +53,9 @@ class ClusterRpcs(Desk):
     async def GetJoinTokens(self, request: GetJoinTokensRequest, context: Any) -> GetJoinTokensResponse:  # noqa: N802, ARG002 - gRPC's
         """The tokens in force, and where to join."""
         view = await self._view()
-        addresses = [peer.address for peer in peers(view)]
+        raft = self._store.raft
+        leader_first = sorted(peers(raft), key=lambda peer: peer.node_id != raft.leader_id)
+        addresses = [peer.address for peer in leader_first]
         return GetJoinTokensResponse(tokens=cluster_of(view).root_ca.join_tokens, manager_addresses=addresses)
 
     async def GetUnlockKey(self, request: GetUnlockKeyRequest, context: Any) -> GetUnlockKeyResponse:  # noqa: N802, ARG002 - gRPC's

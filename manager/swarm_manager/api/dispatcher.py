@@ -49,7 +49,6 @@ class Picture:
 
     snapshot: Snapshot
     assignments: Assignments
-    managers: list[ManagerPeer]
 
 
 class DispatcherRpcs(DispatcherServicer):
@@ -108,7 +107,7 @@ class DispatcherRpcs(DispatcherServicer):
         message.full = session.sent is None
         changed = _changed_assignments(session, picture.assignments)
         news = [bool(changed), self._fill_node(message, session, node)]
-        news.append(_fill_managers(message, session, picture.managers))
+        news.append(_fill_managers(message, session, peers(self._store.raft)))
         if not message.full and not any(news):
             return None
         session.sequence += 1
@@ -119,7 +118,7 @@ class DispatcherRpcs(DispatcherServicer):
     def _picture_of(self, snapshot: Snapshot) -> Picture:
         if self._picture is None or self._picture.snapshot is not snapshot:
             before = self._picture.assignments if self._picture is not None else None
-            self._picture = Picture(snapshot, Assignments(snapshot, before), peers(snapshot))
+            self._picture = Picture(snapshot, Assignments(snapshot, before))
         return self._picture
 
     def _fill_node(self, message: SessionMessage, session: NodeSession, node: Node) -> bool:

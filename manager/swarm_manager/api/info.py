@@ -30,7 +30,7 @@ class InfoRpcs(Desk):
             term=raft.term,
             commit_index=raft.commit_index,
             applied_index=raft.applied_index,
-            managers=_managers(view, raft),
+            managers=_managers(raft),
             version=VERSION,
             journal_error=raft.journal_error,
             warnings=cluster_warnings(view, health(raft), time.time_ns()),
@@ -39,11 +39,11 @@ class InfoRpcs(Desk):
         return info
 
 
-def _managers(view: View, raft: RaftView) -> list[ManagerInfo]:
+def _managers(raft: RaftView) -> list[ManagerInfo]:
     return [
         ManagerInfo(
             node_id=member.node_id,
-            address=api_address(view, member),
+            address=api_address(member),
             leader=member.node_id == raft.leader_id,
             reachability=reachability(raft, member.node_id),
             voter=member.voter,

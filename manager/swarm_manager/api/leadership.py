@@ -21,7 +21,7 @@ class StoreLeadership:
         member = raft.members.get(raft.leader_id)
         if member is None or raft.leader_id == raft.node_id:
             return None
-        return api_address(self._store.snapshot, member)
+        return api_address(member)
 
     def no_leader(self) -> NotLeaderError | JournalFullError:
         """Why no request can be served now."""

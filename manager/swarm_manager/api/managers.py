@@ -10,24 +10,21 @@ from swarm_manager.errors import RefusedError
 from swarm_manager.ports import MemberStatus, RaftView
 
 
-def api_address(view: View, member: MemberStatus) -> str:
-    """Where a manager's API is: what its node says, else what its Raft address implies."""
-    node = view.nodes.get(member.node_id)
-    if node is not None and node.manager_address:
-        return node.manager_address
-    return implied_address(member)
-
-
-def implied_address(member: MemberStatus) -> str:
-    """Where its API is, going by its Raft address: that follows a machine whose address changes."""
+def api_address(member: MemberStatus) -> str:
+    """Where a manager's API is, going by its Raft address: that follows a machine whose address changes."""
     host, _, port = member.raft_address.rpartition(":")
     return f"{host}:{int(port) - RAFT_PORT_OFFSET}"
 
 
-def peers(view: View) -> list[ManagerPeer]:
-    """All managers that ever joined and were not removed, by id."""
-    found = [ManagerPeer(node_id=n.id, address=n.manager_address) for n in view.nodes.values() if n.manager_address]
-    return sorted(found, key=lambda peer: peer.node_id)
+def peers(raft: RaftView) -> list[ManagerPeer]:
+    """All managers, by id.
+
+    The state has their addresses too, but learns of a move a moment later: who was told the old one in between, and
+    goes by it, may not find the manager again.
+    """
+    return [
+        ManagerPeer(node_id=node_id, address=api_address(raft.members[node_id])) for node_id in sorted(raft.members)
+    ]
 
 
 def reachability(raft: RaftView, node_id: str) -> Reachability.ValueType:
@@ -52,7 +49,7 @@ def _silence_s(member: MemberStatus) -> float:
     return 0.0 if member.reachable is not False else max(member.unreachable_s, 0.001)
 
 
-def with_manager_status(node: Node, view: View, raft: RaftView) -> Node:
+def with_manager_status(node: Node, raft: RaftView) -> Node:
     """The node as users see it: with what is known of its manager, when it runs one."""
     member = raft.members.get(node.id)
     if member is None:
@@ -61,7 +58,7 @@ def with_manager_status(node: Node, view: View, raft: RaftView) -> Node:
     shown.CopyFrom(node)
     shown.manager_status.CopyFrom(
         ManagerStatus(
-            address=api_address(view, member),
+            address=api_address(member),
             leader=node.id == raft.leader_id,
             reachability=reachability(raft, node.id),
         )

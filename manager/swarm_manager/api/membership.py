@@ -48,9 +48,8 @@ class MembershipRpcs(Desk, RaftMembershipServicer):
         await write(self._store, "", RaftJoinResponse, decide)
 
     def _members(self) -> list[RaftMember]:
-        view = self._store.snapshot
         return [
-            RaftMember(node_id=m.node_id, raft_address=m.raft_address, api_address=api_address(view, m))
+            RaftMember(node_id=m.node_id, raft_address=m.raft_address, api_address=api_address(m))
             for m in self._store.raft.members.values()
         ]
 

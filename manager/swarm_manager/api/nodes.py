@@ -39,7 +39,7 @@ class NodeRpcs(Desk):
         chosen = select(view.nodes.values(), request.filter)
         warnings = node_warnings(view, health(raft), time.time_ns())
         return ListNodesResponse(
-            nodes=[with_manager_status(node, view, raft) for node in chosen],
+            nodes=[with_manager_status(node, raft) for node in chosen],
             warnings={node.id: warnings[node.id] for node in chosen if node.id in warnings},
         )
 
@@ -47,7 +47,7 @@ class NodeRpcs(Desk):
         """One node."""
         view = await self._view(stale=request.stale)
         node = find(view, ObjectKind.NODE, request.id, Node)
-        return GetNodeResponse(node=with_manager_status(node, view, self._store.raft))
+        return GetNodeResponse(node=with_manager_status(node, self._store.raft))
 
     async def UpdateNode(self, request: UpdateNodeRequest, context: Any) -> UpdateNodeResponse:  # noqa: N802, ARG002 - gRPC's
         """Change labels, availability or role; a change of role follows within seconds."""

@@ -10,7 +10,7 @@ import structlog
 from swarm_api.objects_pb2 import Node
 from swarm_api.types_pb2 import NodeRole
 
-from swarm_manager.api.managers import implied_address
+from swarm_manager.api.managers import api_address
 from swarm_manager.api.proposing import change_set
 from swarm_manager.api.sessions import Sessions
 from swarm_manager.api.writes import Edit, copy_of
@@ -60,7 +60,7 @@ class ManagerKeeper:
         members = self._store.raft.members
         edit = Edit()
         for node in self._store.snapshot.nodes.values():
-            right = implied_address(members[node.id]) if node.id in members else ""
+            right = api_address(members[node.id]) if node.id in members else ""
             if node.manager_address != right and (right or node.spec.role == NodeRole.WORKER):
                 changed: Node = copy_of(node)
                 changed.manager_address = right
