@@ -96,6 +96,32 @@ def test_a_manager_at_another_address_is_back_with_one_command(swarm: Swarm) -> 
     swarm.wait(lambda: address in swarm.ask("info", host=worker)["managers"], "the worker to know it", 20)
 
 
+def test_machines_that_get_other_addresses_are_back_by_themselves(swarm: Swarm, testbed: Testbed) -> None:
+    """The leader's, and a worker's, while they run; then the leader's machine wakes up with the first one again."""
+    ids, moved, worker = {node["id"] for node in swarm.nodes()}, swarm.leader(), swarm.hosts[3]
+    new = {host.name: move(host, 60) for host in (moved, worker)}
+    wait_for_address(swarm, moved, new[moved.name])
+    swarm.wait(lambda: known_at(swarm, worker) == new[worker.name], "the worker's new address to be known", 20)
+    swarm.wait_ready()
+    moved.power_off()
+    testbed.power_on(moved)
+    wait_for_address(swarm, moved, moved.address)
+    swarm.wait_ready()
+    assert {node["id"] for node in swarm.nodes()} == ids
+
+
+def wait_for_address(swarm: Swarm, moved: Host, address: str) -> None:
+    others = Swarm(swarm.hosts)
+    others.managers = [host for host in swarm.managers if host.name != moved.name]
+    at = f"{address}:{API_PORT}"
+    others.wait(lambda: managers(others)[moved.name]["address"] == at, f"{moved.name} to be known at {at}", 40)
+    others.wait(lambda: all_vote(others, "n1", "n2", "n3"), "three managers", 20)
+
+
+def known_at(swarm: Swarm, host: Host) -> str:
+    return next(node["status"]["address"] for node in swarm.nodes() if node["description"]["hostname"] == host.name)
+
+
 def test_a_dead_manager_is_shown_taken_out_and_comes_back_as_a_worker(swarm: Swarm, testbed: Testbed) -> None:
     fourth = swarm.hosts[3]
     swarm.cli("node", "promote", fourth.name)

@@ -50,12 +50,12 @@ class Machine:
 
 
 @contextlib.asynccontextmanager
-async def machine(folder: Path) -> AsyncIterator[Machine]:
+async def machine(folder: Path, *, may_wait: bool = False) -> AsyncIterator[Machine]:
     config = Config(state_dir=folder / "state", run_dir=folder / "run")
     config.run_dir.mkdir(exist_ok=True)
     engine = FakeEngine()
     node = Node(config, lambda _config, _node: (engine, FakeNetwork()))
-    node.start()
+    node.start(may_wait=may_wait)
     server = await serve(node, config.socket_path)
     try:
         async with grpc.aio.insecure_channel(f"unix:{config.socket_path}") as channel:

@@ -85,6 +85,11 @@ async def test_a_node_moves_and_says_so(lost: Machine, cluster: Cluster, tmp_pat
     assert (node.advertise_address, node.listen_address) == ("127.0.0.9:7777", "127.0.0.9:7778"), "it listened there"
 
 
+async def test_the_same_order_again_is_no_mistake(lost: Machine) -> None:
+    """Whoever gave it did not learn what became of it, or the node has moved by itself meanwhile."""
+    assert not (await lost.control.Rejoin(RejoinRequest(advertise_address="127.0.0.1:7777"), timeout=20)).connected
+
+
 async def test_an_ended_certificate_is_told_and_replaced_with_a_token(cluster: Cluster, tmp_path: Path) -> None:
     make_node(tmp_path, cluster.ca, cluster.address, age=LONG_AGO)
     async with machine(tmp_path) as this:

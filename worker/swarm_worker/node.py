@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import json
 import socket
-import subprocess
-from datetime import datetime
 
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -23,23 +21,26 @@ from swarm_api.node_pb2 import (
     RestoreResponse,
     StatusResponse,
 )
-from swarm_api.types_pb2 import NodeAvailability, NodeRole
+from swarm_api.types_pb2 import NodeAvailability
 
 from swarm_worker import joining, quorum, rejoining
-from swarm_worker.addresses import check_local, is_on_this_machine, local_address_towards, split, with_port
+from swarm_worker.address_watch import AddressWatch, Place, address_towards, is_here, other_managers
+from swarm_worker.addresses import check_local, local_address_towards, split, with_port
 from swarm_worker.config import Config
-from swarm_worker.errors import ManagerError, NodeStateError, StateError
+from swarm_worker.errors import ManagerError, NodeStateError, StateError, WorkerError
 from swarm_worker.files import TaskFiles
 from swarm_worker.identity import NodeIdentity
 from swarm_worker.member import EngineFactory, Member
+from swarm_worker.status import status_of, status_of_waiting
 from swarm_worker.storage import NodeFile, NodeStore
 from swarm_worker.supervisor import manager_command
+from swarm_worker.verbs import output_of
 
-PROGRAM_S = 120.0  # for the program that makes the first state, or a certificate; a backup may be large
 LEAD_S = 20.0  # for the first manager to lead
 CONNECT_S = 5.0  # after joining: that long the answer waits for the node to be ready
 DRAIN_S = 60.0  # for all containers of a node that leaves
 RESTART_S = 1.0
+LOOK_S = 1.0  # at this machine's address
 _DOCUMENTATION_NET = "192.0.2.1"  # reached by nobody: asks for the way out only
 
 log = structlog.get_logger(__name__)
@@ -56,9 +57,13 @@ class Node:
         self.member: Member | None = None
         self._running: asyncio.Task[None] | None = None
         self._damage = ""  # why the identity on disk cannot be used
+        self._waiting: NodeIdentity | None = None  # for this machine to have its address
 
-    def start(self) -> None:
-        """Go to work, if this machine is a node. What is wrong with its identity is told by `status`."""
+    def start(self, *, may_wait: bool = False) -> None:
+        """Go to work, if this machine is a node. What is wrong with its identity is told by `status`.
+
+        With `may_wait` a node whose address this machine does not have (yet) is left to `watch_address`.
+        """
         self._damage = ""
         try:
             identity = NodeIdentity.load(self._store)
@@ -68,11 +73,15 @@ class Node:
             return
         if identity is None:
             log.info("not part of a cluster: waiting for 'swarm-cli init' or 'swarm-cli join'")
+        elif may_wait and not is_here(identity.node):
+            self._waiting = identity
+            log.warning("waiting for this machine to have its address", address=identity.node.advertise_address)
         else:
             self._begin(identity)
 
     async def stop(self) -> None:
         """Stop working, and the manager too. Containers run on."""
+        self._waiting = None
         task, member, self._running, self.member = self._running, self.member, None, None
         if member:
             await member.stop_manager()
@@ -83,24 +92,9 @@ class Node:
 
     def status(self) -> StatusResponse:
         """What this machine is and does at the moment."""
-        member = self.member
-        if member is None:
-            return StatusResponse(last_error=self._damage)
-        node = member.identity.node
-        return StatusResponse(
-            node_id=node.node_id,
-            cluster_id=node.cluster_id,
-            role=NodeRole.MANAGER if node.is_manager else NodeRole.WORKER,
-            connected=member.session.connected.is_set(),
-            leader_address=member.session.leader,
-            manager_state=member.manager_state,
-            locked=member.manager_is_locked,
-            engine_error=member.agent.description.engine_error,
-            managers=node.managers,
-            tasks=member.agent.task_count,
-            last_error=member.identity.expiry_error() or member.session.last_error,
-            certificate_ends=_timestamp(member.identity.certificate_ends),
-        )
+        if self.member is not None:
+            return status_of(self.member)
+        return status_of_waiting(self._waiting) if self._waiting else StatusResponse(last_error=self._damage)
 
     # ----------------------------------------------------------------------------------------- becoming
 
@@ -130,29 +124,32 @@ class Node:
     async def rejoin(self, request: RejoinRequest) -> RejoinResponse:
         """Take this node back into its cluster; see rejoining.py. A refusal leaves the node as it was."""
         async with self._changing:
-            identity = NodeIdentity.load(self._store)
-            if identity is None:
-                raise NodeStateError("This machine is not part of a cluster: 'swarm-cli join' makes it a node.")
-            prepared = await rejoining.prepare(identity, request)
-            await self.stop()
-            try:
-                if request.from_own_data:
-                    await self._program("reissue", "No certificate could be made", request.unlock_key)
-                await asyncio.to_thread(prepared.save, self._store)
-            finally:
-                self.start()
-            if request.from_own_data and self.member:
-                self.member.renew_certificate()
+            await self._rejoin(request)
             await self._unlock(request.unlock_key)
             await self._until_connected(CONNECT_S)
             return self._rejoined()
+
+    async def _rejoin(self, request: RejoinRequest) -> None:
+        identity = NodeIdentity.load(self._store)
+        if identity is None:
+            raise NodeStateError("This machine is not part of a cluster: 'swarm-cli join' makes it a node.")
+        prepared = await rejoining.prepare(identity, request)
+        await self.stop()
+        try:
+            if request.from_own_data:
+                await self._program("reissue", "No certificate could be made", request.unlock_key)
+            await asyncio.to_thread(prepared.save, self._store)
+        finally:
+            self.start()
+        if request.from_own_data and self.member:
+            self.member.renew_certificate()
 
     async def restore(self, request: RestoreRequest) -> RestoreResponse:
         """Make a cluster of one manager, this machine as a new node, from a backup."""
         async with self._changing:
             self._refuse_if_node()
             failure = "The cluster could not be restored"
-            made = json.loads(await _output_of(self._restore_command(request), failure, request.passphrase))
+            made = json.loads(await output_of(self._restore_command(request), failure, request.passphrase))
             self.start()
             await self._until_leading()
             made["taken_at"] = _from_text(made["taken_at"])
@@ -193,7 +190,7 @@ class Node:
         command = [*manager_command(), verb, *self._manager_flags()]
         if unlock_key:
             command += ["--unlock-key-fd", "0"]
-        return await _output_of(command, failure, unlock_key.encode())
+        return await output_of(command, failure, unlock_key.encode())
 
     async def _unlock(self, unlock_key: str) -> None:
         """Unlock the manager that was just started, where a key was given."""
@@ -237,7 +234,7 @@ class Node:
             command += ["--autolock"]
         for pool in request.address_pools:
             command += ["--address-pool", pool]
-        answer: dict[str, str] = json.loads(await _output_of(command, "The cluster could not be made"))
+        answer: dict[str, str] = json.loads(await output_of(command, "The cluster could not be made"))
         return answer
 
     def _advertised(self, request: InitRequest | JoinRequest | RestoreRequest, remote: str) -> str:
@@ -283,6 +280,7 @@ class Node:
     async def leave(self, *, force: bool) -> None:
         """Stop this node's containers and manager, remove its identity."""
         async with self._changing:
+            self._wait_no_longer()
             member = self.member
             if member is None:
                 await self._forget(force=force)
@@ -316,16 +314,53 @@ class Node:
                 raise ManagerError(f"{error} Use --force to leave all the same.") from error
             log.warning("leaving by force", reason=str(error))
 
+    # ---------------------------------------------------------------------------------------- its address
+
+    async def watch_address(self) -> None:
+        """Keep this node where its machine is, until cancelled: see address_watch.py."""
+        watch = AddressWatch(asyncio.get_running_loop().time)
+        while True:
+            async with self._changing:
+                try:
+                    await self._follow_address(watch)
+                except (WorkerError, OSError) as error:
+                    log.warning("this node cannot go on at another address", reason=str(error))
+            await asyncio.sleep(LOOK_S)
+
+    async def _follow_address(self, watch: AddressWatch) -> None:
+        identity = self.member.identity if self.member else self._waiting
+        if identity is None:
+            return
+        place = watch.look(identity.node)
+        if place is Place.OTHER:
+            watch.begin_anew()
+            try:
+                await self._move(identity.node)
+            finally:
+                self._wait_no_longer()
+        elif place is Place.SAME:
+            self._wait_no_longer()
+
+    async def _move(self, node: NodeFile) -> None:
+        """Go on at the address this machine has; a WorkerError leaves the node where it is known."""
+        managers = other_managers(node)
+        address = await asyncio.to_thread(address_towards, node, managers)
+        if address is None:
+            raise NodeStateError(
+                f"This machine does not have the address {node.advertise_address} any more, and no way to another "
+                "manager: run 'swarm-cli rejoin --advertise-address NEW' when it has one."
+            )
+        await self._rejoin(RejoinRequest(advertise_address=address, remote_addresses=managers))
+        log.warning("this machine's address changed", old=node.advertise_address, new=address)
+
+    def _wait_no_longer(self) -> None:
+        identity, self._waiting = self._waiting, None
+        if identity is not None:
+            self._begin(identity)
+
     # ----------------------------------------------------------------------------------------- at work
 
     def _begin(self, identity: NodeIdentity) -> None:
-        address = identity.node.advertise_address
-        if not is_on_this_machine(address):
-            log.warning(
-                "this machine does not have the address that others know it by; unless something else forwards it, run "
-                "'swarm-cli rejoin --advertise-address NEW'",
-                address=address,
-            )
         self.member = Member(self._config, self._store, identity, self._engine)
         self._running = asyncio.get_running_loop().create_task(self._keep_working(self.member))
 
@@ -342,29 +377,7 @@ class Node:
             member = self.member = Member(self._config, self._store, member.identity, self._engine)
 
 
-def _timestamp(moment: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp
-
-
 def _from_text(moment: str) -> Timestamp:
     stamp = Timestamp()
     stamp.FromJsonString(moment)
     return stamp
-
-
-async def _output_of(command: list[str], failure: str, stdin: bytes = b"") -> bytes:
-    """What a program prints; ManagerError with its own words when it fails."""
-    pipe = subprocess.PIPE
-    child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
-    try:
-        async with asyncio.timeout(PROGRAM_S):
-            out, err = await child.communicate(stdin)
-    except TimeoutError:
-        child.kill()
-        raise ManagerError(f"{failure}: {command[0]} did not end within {PROGRAM_S:.0f} s.") from None
-    if child.returncode:
-        words = err.decode(errors="replace").strip().splitlines() or [f"it exited with code {child.returncode}"]
-        raise ManagerError(f"{failure}: {words[-1].removeprefix('swarm-manager: ').rstrip('.')}.")
-    return out

@@ -2,7 +2,8 @@
 
     its managers are elsewhere    it is told where (`remote_addresses`); one of them must show that it is a manager of
                                   this cluster
-    its address has changed       `advertise_address`; its manager, if it runs one, tells the others
+    its address has changed       `advertise_address`; its manager, if it runs one, tells the others (by itself, where
+                                  address_watch.py finds the new one and a manager answers from there)
     its certificate has ended     a join token, the old certificate and a proof with its key get a new one for the same
                                   node; or, when all managers' have ended, a manager makes its own (`from_own_data`)
 
@@ -58,7 +59,7 @@ async def prepare(identity: NodeIdentity, request: RejoinRequest) -> Rejoining:
     others = [address for address in addresses if address != node.advertise_address]
     if others:
         await _check_managers(identity, others)
-    elif node == identity.node:
+    elif not (request.advertise_address or request.listen_address):
         raise NodeStateError("Nothing is to be changed: give a manager's address, --advertise-address or --token.")
     return Rejoining(node.with_managers(addresses or node.managers))
 
