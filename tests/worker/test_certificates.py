@@ -19,12 +19,14 @@ from tests.worker.fake_ca import FakeCa, served
 
 
 @contextlib.asynccontextmanager
-async def renewing(folder: Path, ca: FakeCa) -> AsyncIterator[tuple[NodeIdentity, Certificates, asyncio.Semaphore]]:
+async def renewing(
+    folder: Path, ca: FakeCa, age: timedelta = timedelta(0)
+) -> AsyncIterator[tuple[NodeIdentity, Certificates, asyncio.Semaphore]]:
     """A worker whose certificates are kept, against a manager on loopback."""
     renewed = asyncio.Semaphore(0)
     async with served(ca) as address:
         store = NodeStore(folder)
-        ca.credentials("node7", ROLE_WORKER).save(store.node_dir)
+        ca.credentials("node7", ROLE_WORKER, age).save(store.node_dir)
         store.save_node(NodeFile("node7", "cluster1", ROLE_WORKER, "10.0.0.7:2377", "", ("127.0.0.1:1", address)))
         identity = NodeIdentity.load(store)
         assert identity is not None
@@ -39,8 +41,8 @@ async def renewing(folder: Path, ca: FakeCa) -> AsyncIterator[tuple[NodeIdentity
 
 async def test_a_certificate_is_renewed_well_before_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certificates, "LEAST_S", 0.01)
-    ca = FakeCa(validity=timedelta(seconds=2))
-    async with renewing(tmp_path, ca) as (identity, _, renewed):
+    ca = FakeCa(validity=timedelta(days=90))
+    async with renewing(tmp_path, ca, age=timedelta(days=80)) as (identity, _, renewed):
         before = identity.credentials
         await asyncio.wait_for(renewed.acquire(), 10)
         assert identity.credentials.certificate_pem != before.certificate_pem
