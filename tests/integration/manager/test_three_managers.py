@@ -137,7 +137,8 @@ def test_a_worker_finds_the_leader_and_its_node_survives_a_failover(managers: li
     assert dict(refused.value.trailing_metadata())["leader-address"] == leader.address
     worker.open(leader)
     leader.kill()
-    worker.open(leader_of(managers))
+    # Refused for a moment, as a real worker is: who was elected takes sessions when it has applied its first entry.
+    wait_for("a session with the next leader", lambda: worker.open(leader_of(managers)))
     node = follower.control.GetNode(GetRequest(id=worker.node_id), timeout=5).node
     assert node.status.state == NodeState.READY_STATE
 
