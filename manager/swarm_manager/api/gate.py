@@ -101,8 +101,8 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not subscri
 
 async def abort(context: Any, path: str, error: Exception) -> NoReturn:
     """End the call with the error's status; what is no answer is logged and reported as a fault of ours."""
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
+    if isinstance(error, grpc.aio.BaseError):
+        raise error  # it is aborted already, or over: the server stops, or the caller is gone
     if isinstance(error, RelayedError):
         await context.abort(error.code, str(error), error.trailing)
     code = code_of(error)

@@ -120,6 +120,17 @@ async def test_a_strangers_request_is_not_even_parsed() -> None:
     assert answer[0] == grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_what_grpc_says_of_a_call_that_is_over_is_no_fault_of_ours() -> None:
+    def over(request: Message) -> Message:
+        raise grpc.aio.UsageError("RPC already finished.")
+
+    with pytest.raises(grpc.aio.UsageError):
+        await call(ADMIN, "/swarm.v1.Control/GetInfo", b"", behaviour=over)
+    assert (await call(ADMIN, "/swarm.v1.Control/GetInfo", b"", behaviour=lambda _: 1 / 0))[
+        0
+    ] == grpc.StatusCode.INTERNAL
+
+
 async def test_a_write_without_a_request_id_gets_one() -> None:
     raw = await call(ADMIN, "/swarm.v1.Control/CreateService", CreateServiceRequest().SerializeToString())
     assert len(CreateServiceRequest.FromString(raw).request_id) == 25
