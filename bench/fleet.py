@@ -18,7 +18,7 @@ from swarm_api.client import Client
 
 from bench.fake_workers import Standing, Wanted
 from bench.side import BenchError
-from tests.integration.manager.processes import ManagerProcess, free_ports, grow
+from tests.integration.manager.processes import ManagerProcess, api_ports, grow
 
 ROOT = Path(__file__).resolve().parents[1]
 PROCESSES = 4
@@ -103,7 +103,7 @@ class Fleet:
 @contextlib.contextmanager
 def managers_up(folder: Path, count: int = 3) -> Iterator[list[ManagerProcess]]:
     """Real managers with their disks in `folder`, the first of which leads at first."""
-    cluster = [ManagerProcess(folder / f"m{n}", port) for n, port in enumerate(free_ports(count), 1)]
+    cluster = [ManagerProcess(folder / f"m{n}", port) for n, port in enumerate(api_ports(count), 1)]
     try:
         grow(cluster)
         yield cluster

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.manager.processes import ManagerProcess, free_ports, grow
+from tests.integration.manager.processes import ManagerProcess, api_ports, grow
 
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[ManagerProcess]:
     """One manager that leads."""
-    manager = ManagerProcess(tmp_path / "m1", free_ports(1)[0])
+    manager = ManagerProcess(tmp_path / "m1", api_ports(1)[0])
     manager.init()
     manager.start()
     try:
@@ -25,7 +25,7 @@ def manager(tmp_path: Path) -> Iterator[ManagerProcess]:
 @pytest.fixture
 def managers(tmp_path: Path) -> Iterator[list[ManagerProcess]]:
     """Three managers, the first of which leads."""
-    cluster = [ManagerProcess(tmp_path / f"m{n}", port) for n, port in enumerate(free_ports(3), 1)]
+    cluster = [ManagerProcess(tmp_path / f"m{n}", port) for n, port in enumerate(api_ports(3), 1)]
     try:
         grow(cluster)
         yield cluster

@@ -1,10 +1,8 @@
 """Real manager processes on loopback, and clients of theirs: a user, and a worker that only pretends to run tasks."""
 
-import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,6 +30,8 @@ from swarm_api.objects_pb2 import Task
 from swarm_api.specs_pb2 import ServiceSpec
 from swarm_api.types_pb2 import TaskState
 
+from tests.ports import free_ports
+
 T = TypeVar("T")
 START_S = 15.0
 NAME = (
@@ -58,17 +58,9 @@ def wait_for(what: str, probe: Callable[[], T | None], limit_s: float = START_S)
     raise AssertionError(f"waited {limit_s} s for {what}; last seen: {problem}")
 
 
-def free_ports(count: int) -> list[int]:
-    """API ports whose Raft port (one above) is free too."""
-    found: list[int] = []
-    port = 20000 + os.getpid() % 20000
-    while len(found) < count:
-        port += 2
-        with contextlib.suppress(OSError), socket.socket() as api, socket.socket() as raft:
-            api.bind(("127.0.0.1", port))
-            raft.bind(("127.0.0.1", port + 1))
-            found.append(port)
-    return found
+def api_ports(count: int) -> list[int]:
+    """Ports for the APIs of managers; each has its Raft port beside it."""
+    return [free_ports(2)[0] for _ in range(count)]
 
 
 def service(name: str, replicas: int = 1) -> ServiceSpec:

@@ -29,7 +29,7 @@ from swarm_api.objects_pb2 import Node
 from swarm_api.types_pb2 import NodeState
 from swarm_manager import pki
 
-from tests.integration.manager.processes import FakeWorker, ManagerProcess, free_ports, service, wait_for
+from tests.integration.manager.processes import FakeWorker, ManagerProcess, api_ports, service, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -186,7 +186,7 @@ def test_init_refuses_a_machine_that_is_a_node(tmp_path: Path) -> None:
 def test_run_says_why_it_cannot(tmp_path: Path) -> None:
     folders = ("--state-dir", str(tmp_path / "s"), "--run-dir", str(tmp_path / "r"))
     assert_one_sentence(run("run", *folders), "this machine is no node yet")
-    port = free_ports(1)[0]
+    port = api_ports(1)[0]
     assert run("init", *folders[:2], "--advertise-address", f"127.0.0.1:{port}").returncode == 0
     (tmp_path / "s/node/node.key").write_bytes(identity.new_key())
     assert_one_sentence(run("run", *folders), "do not belong together")
@@ -237,7 +237,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_full_disk_refuses_writes_keeps_what_there_is_and_recovers(small_disk: Path) -> None:
-    manager = ManagerProcess(small_disk / "m1", free_ports(1)[0])
+    manager = ManagerProcess(small_disk / "m1", api_ports(1)[0])
     manager.init()
     manager.start()
     try:

@@ -21,7 +21,7 @@ from swarm_api.raft_pb2 import RaftLeaveRequest
 from swarm_api.raft_pb2_grpc import RaftMembershipStub
 from swarm_api.types_pb2 import NodeRole, NodeState
 
-from tests.integration.manager.processes import FakeWorker, ManagerProcess, free_ports, service, wait_for
+from tests.integration.manager.processes import FakeWorker, ManagerProcess, api_ports, service, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -200,7 +200,7 @@ def test_a_leader_that_leaves_hands_over_first(managers: list[ManagerProcess]) -
 
 def test_a_worker_is_promoted_and_demoted_again(manager: ManagerProcess, tmp_path: Path) -> None:
     worker = FakeWorker(manager, manager.tokens()["worker"])
-    second = ManagerProcess(tmp_path / "second", free_ports(1)[0])
+    second = ManagerProcess(tmp_path / "second", api_ports(1)[0])
 
     def set_role(role: "NodeRole.ValueType") -> None:
         node = manager.control.GetNode(GetRequest(id=worker.node_id), timeout=5).node

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from swarm_api.control_pb2 import CreateConfigRequest, CreateServiceRequest, ListRequest
 
-from tests.integration.manager.processes import ManagerProcess, free_ports, service, wait_for
+from tests.integration.manager.processes import ManagerProcess, api_ports, service, wait_for
 from tests.nemesis.disk import Disk
 
 pytestmark = pytest.mark.integration
@@ -25,7 +25,7 @@ def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Disk]:
 @pytest.fixture
 def manager(disk: Disk, tmp_path: Path) -> Iterator[ManagerProcess]:
     """One manager that leads, its state on the disk."""
-    alone = ManagerProcess(tmp_path / "m1", free_ports(1)[0])
+    alone = ManagerProcess(tmp_path / "m1", api_ports(1)[0])
     assert alone.state_dir == disk.mountpoint
     alone.init()
     alone.start()

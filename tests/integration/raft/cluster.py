@@ -5,7 +5,6 @@ import json
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,8 @@ from typing import Any
 
 from swarm_api.identity import ROLE_MANAGER, NodeCredentials, new_key_and_csr, utc_now
 from swarm_manager import pki
+
+from tests.ports import free_port
 
 CLUSTER_ID = "c" * 25
 SCRIPT = Path(__file__).with_name("member.py")
@@ -32,14 +33,6 @@ def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 20.0) -
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s} s: {what}")
         time.sleep(0.01)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Refused(Exception):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.raft.cluster import Cluster, MemberProcess, free_port, running, wait_for
+from tests.integration.raft.cluster import Cluster, MemberProcess, running, wait_for
+from tests.ports import free_port
 
 
 def voters(cluster: Cluster) -> set[str]:

@@ -1,6 +1,5 @@
 """A cluster's certificates, and managers that answer over mutual TLS."""
 
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from swarm_api.identity import ROLE_ADMIN, ROLE_MANAGER, new_key_and_csr, utc_no
 from swarm_manager.pki import create_ca, issue_from_csr
 
 from tests.cli.cluster import FakeCluster, serve
+from tests.ports import free_port
 
 
 @dataclass
@@ -59,11 +59,6 @@ Start = Callable[..., Manager]
 @pytest.fixture(scope="session")
 def authority() -> Authority:
     return Authority()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from swarm_api.control_pb2 import CreateNetworkRequest, GetRequest, ListRequest
 from swarm_api.ids import new_id
 
 from tests.cli.cluster import FakeCluster
-from tests.unit.api.conftest import Authority, Start, free_port
+from tests.ports import free_port
+from tests.unit.api.conftest import Authority, Start
 
 Endpoints = Callable[..., tuple[Endpoint, ...]]
 

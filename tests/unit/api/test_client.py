@@ -14,7 +14,8 @@ from swarm_api.specs_pb2 import ConfigSpec, NetworkSpec, NodeSpec, SecretSpec, S
 from swarm_api.types_pb2 import NodeAvailability, TaskState
 
 from tests.cli.cluster import FakeCluster
-from tests.unit.api.conftest import Start, free_port
+from tests.ports import free_port
+from tests.unit.api.conftest import Start
 
 
 @pytest.fixture

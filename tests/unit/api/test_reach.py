@@ -10,7 +10,8 @@ import pytest
 from swarm_api.access import Credentials, Endpoint
 from swarm_api.reach import Finding, diagnose, first_reachable
 
-from tests.unit.api.conftest import Authority, Start, free_port
+from tests.ports import free_port
+from tests.unit.api.conftest import Authority, Start
 
 
 def deadline(seconds: float = 3.0) -> float:

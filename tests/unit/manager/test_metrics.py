@@ -10,7 +10,7 @@ from swarm_api.types_pb2 import TaskState
 from swarm_manager.errors import StartError
 from swarm_manager.metrics import serve
 
-from tests.integration.manager.processes import free_ports
+from tests.integration.manager.processes import api_ports
 from tests.unit.manager.stores import MemoryStore, cluster, node
 
 
@@ -20,7 +20,7 @@ async def test_figures_are_read_from_the_state() -> None:
     task = Task(id="t1")
     task.status.state = TaskState.RUNNING
     store.put(cluster(), node("n1"), task)
-    address = f"127.0.0.1:{free_ports(1)[0]}"
+    address = f"127.0.0.1:{api_ports(1)[0]}"
     serving = asyncio.ensure_future(serve(address, store))
     async with ClientSession() as client, asyncio.timeout(10):
         text = ""

@@ -21,7 +21,7 @@ from swarm_manager.raft.sealed_disk import open_folder
 from swarm_manager.raft.store import ReplicatedStore
 from swarm_manager.raft.tls_identity import TlsIdentity
 
-from tests.integration.manager.processes import free_ports
+from tests.integration.manager.processes import api_ports
 
 
 def credentials() -> NodeCredentials:
@@ -36,7 +36,7 @@ def credentials() -> NodeCredentials:
 async def started(folder: Path, *, compact_entries: int = 10_000) -> AsyncIterator[ReplicatedStore]:
     """A store that leads alone."""
     store = ReplicatedStore()
-    address = f"127.0.0.1:{free_ports(1)[0]}"
+    address = f"127.0.0.1:{api_ports(1)[0]}"
     config = RaftConfig(
         node_id="m1",
         listen=address,

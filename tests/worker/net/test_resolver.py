@@ -17,7 +17,10 @@ from swarm_worker.net.resolver import Listener, Responder
 from swarm_worker.net.upstream import Upstream, name_servers
 from swarm_worker.net.zones import NetworkZone, Zones
 
+from tests.ports import free_port
+
 GATEWAY, ASKER = "127.0.53.1", "127.0.53.7"
+
 MANY = [f"127.0.53.{number}" for number in range(10, 110)]
 ZONE = NetworkZone(GATEWAY, "127.0.53.0/24", {"web": ["127.0.53.100"], "two": MANY[:2], "many": MANY})
 
@@ -40,15 +43,9 @@ class World(asyncio.DatagramProtocol):
             self.transport.sendto(answer.to_wire(), addr)  # type: ignore[attr-defined]
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((GATEWAY, 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def port() -> int:
-    return free_port()
+    return free_port(GATEWAY)
 
 
 @pytest.fixture
