@@ -40,6 +40,8 @@ class ManagerKeeper:
 
     def _superfluous(self) -> list[str]:
         snapshot, raft = self._store.snapshot, self._store.raft
+        if snapshot.cluster is None:
+            return []  # it is being founded: nobody has a node yet
         found = [node_id for node_id in raft.members if not _is_to_be_manager(snapshot, node_id)]
         return sorted(found, key=lambda node_id: node_id == raft.node_id)  # ourselves last
 

@@ -211,6 +211,20 @@ async def test_members_follow_the_wanted_roles(store: MemoryStore, monkeypatch: 
     loop.cancel()
 
 
+async def test_the_first_manager_does_not_hand_over_before_the_cluster_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(managers_loop, "_PERIOD_S", 0.001)
+    store = MemoryStore()
+    members = Members(store)
+    loop = asyncio.ensure_future(ManagerKeeper(store, members, Sessions(asyncio.get_running_loop().time)).run(1))
+    await asyncio.sleep(0.02)
+    store.put(cluster(), node("m1", NodeRole.MANAGER))
+    await until(lambda: store.snapshot.nodes["m1"].manager_address == "10.0.0.1:2377")
+    assert members.transfers == 0
+    loop.cancel()
+
+
 async def test_the_seed_is_committed_once_and_the_ingress_network_made(tmp_path: Path) -> None:
     store = MemoryStore()
     edit = Edit("init")
