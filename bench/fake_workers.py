@@ -221,11 +221,17 @@ async def _work() -> None:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     crew = _Crew(Wanted(**json.loads(await reader.readline())))
-    telling = asyncio.create_task(_tell(crew))
+    telling, obeying = asyncio.create_task(_tell(crew)), asyncio.create_task(_obey(crew, reader))
+    done, _ = await asyncio.wait({telling, obeying}, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+    telling.cancel()
+
+
+async def _obey(crew: _Crew, reader: asyncio.StreamReader) -> None:
     await crew.join()
     while line := await reader.readline():
         crew.silence(int(line))
-    telling.cancel()
 
 
 if __name__ == "__main__":

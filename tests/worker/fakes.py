@@ -144,6 +144,7 @@ class FakeLeader(DispatcherServicer):
         self.descriptions: list[NodeDescription] = []
         self.heartbeats = 0
         self.known = True
+        self.ends_heartbeats = False  # their stream, after the next answer
         self.refuse_reports = False
         self.slow_reports = 0  # so many are not answered in time
         self.left_after: int | None = None  # so many reports, the node said that it was the last
@@ -186,6 +187,9 @@ class FakeLeader(DispatcherServicer):
             self.heartbeats += 1
             self.changed.set()
             yield HeartbeatResponse()
+            if self.ends_heartbeats:
+                self.ends_heartbeats = False
+                return
 
     async def UpdateTaskStatus(  # noqa: N802
         self, request: UpdateTaskStatusRequest, context: Any

@@ -235,6 +235,15 @@ async def test_a_leader_that_is_late_for_too_long_is_left_whatever_the_others_sa
         assert follower.asked_who_leads > 1
 
 
+async def test_heartbeats_that_ended_between_two_lead_to_a_new_session(tmp_path: Path) -> None:
+    """As they do when the leader dies: which of the session's calls notices first is chance."""
+    leader = FakeLeader()
+    async with served(leader) as address, node(tmp_path, address):
+        await leader.until(lambda: leader.heartbeats > 0)
+        leader.ends_heartbeats = True
+        await leader.until(lambda: len(leader.requests) > 1)
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_a_silent_leader_is_left_for_the_one_that_another_manager_names(tmp_path: Path) -> None:
     old, follower, new = FakeLeader(), FakeLeader(), FakeLeader()

@@ -14,14 +14,15 @@ from swarm_worker.search import NotLeaderError
 
 @contextlib.contextmanager
 def ended_by_us(address: str) -> Iterator[None]:
-    """Makes a SessionError of what a call meets when the channel was closed beside it.
+    """Makes a SessionError of what a call meets when it or its channel is over, and that was noticed elsewhere.
 
     The task that first sees a manager gone closes the channel. Calls on it are then cancelled, which is no cancellation
-    of their task, and new ones meet a UsageError. Either would end the session's task for good, without a word.
+    of their task, and new ones meet a UsageError; who writes to a call that has ended meets an InvalidStateError. Each
+    would end the session's task for good, without a word.
     """
     try:
         yield
-    except grpc.aio.UsageError as error:
+    except (grpc.aio.UsageError, asyncio.InvalidStateError) as error:
         raise SessionError(f"{address}: {error}") from error
     except asyncio.CancelledError:
         task = asyncio.current_task()

@@ -46,7 +46,8 @@ class Heartbeats:
     async def run(self, stub: "DispatcherAsyncStub", period_s: float) -> None:
         """Beat until the session is over (SessionError): refused, unanswered, or somebody else leads."""
         period_s = period_s or HEARTBEAT_PERIOD_S
-        call = stub.Heartbeat()  # type: ignore[call-arg]  # requests are written one by one
+        with ended_by_us(self._address):
+            call = stub.Heartbeat()  # type: ignore[call-arg]  # requests are written one by one
         try:
             while True:
                 await asyncio.sleep(period_s)
