@@ -13,7 +13,9 @@ Theory of operation
     Silence is measured in time in which this loop could have heard somebody.  A loop that is late itself (frozen, or
     starved, or with too much to do) has heartbeats that it has not read: the time by which it was late does not count
     (`tick`).  Else a busy leader would judge a thousand nodes dead together, and be busier still when they return.
-    What nodes were last seen by an earlier leader nobody knows, so under a new one all begin with the whole patience.
+    When an earlier leader last saw a node nobody knows, so under a new one all begin with the whole patience.  Who has
+    not come yet waits in line, so it begins anew with each that comes, for a while (`_RETURN_S`).  A thousand need ten
+    seconds: to judge the last of them by then would be to move their tasks while they still run.
 
     Two daemons may run with one identity (a cloned disk).  The one that came later wins; the other is told, and stays
     refused, because else the two would take the node from each other for ever.
@@ -35,6 +37,7 @@ _LONGEST_PAUSE_S = 2.0
 _URGENT_SHARE = 0.25  # workers rely on others hearing within a second that a task is about to stop
 _FEW_NODES = 10  # are told everything at once
 _MUCH_S = 0.05
+_RETURN_S = 30.0  # after its beginning a leader lets nodes that come make the others' time longer
 
 
 @dataclass(eq=False, slots=True)
@@ -76,6 +79,7 @@ class Sessions:
         self._last_seen: dict[str, float] = {}
         self._superseded: dict[str, set[int]] = {}
         self._began = 0.0
+        self._last_return = 0.0
         self._last_tick = 0.0
         self._late_s = 0.0  # all the time by which the loop was late so far
         self.term: int | None = None  # None: this manager does not lead
@@ -84,7 +88,7 @@ class Sessions:
         """This manager leads from now on."""
         self.term = term
         self._last_tick = self._clock()
-        self._began = self._attentive_s()
+        self._began = self._last_return = self._attentive_s()
         self._last_seen.clear()
         self._superseded.clear()
 
@@ -106,7 +110,10 @@ class Sessions:
             self._replace(old, boot_id)
         session = NodeSession(secrets.token_hex(12), node_id, boot_id)
         self._sessions[node_id] = session
-        self._last_seen[node_id] = self._attentive_s()
+        now = self._attentive_s()
+        if node_id not in self._last_seen:
+            self._last_return = min(now, self._began + _RETURN_S)
+        self._last_seen[node_id] = now
         return session
 
     def _replace(self, old: NodeSession, boot_id: int) -> None:
@@ -168,6 +175,7 @@ class Sessions:
         if late_s > _MUCH_S:  # who was heard before this was noticed was heard now, and not in time to come
             latest = self._attentive_s()
             self._last_seen = {node_id: min(latest, seen) for node_id, seen in self._last_seen.items()}
+            self._last_return = min(latest, self._last_return)
 
     def _attentive_s(self) -> float:
         """The time on a clock that stands while this loop is late."""
@@ -175,7 +183,7 @@ class Sessions:
 
     def silence_s(self, node_id: str) -> float:
         """For how long nothing was heard of the node, as far as this leader can know."""
-        return max(0.0, self._attentive_s() - self._last_seen.get(node_id, self._began))
+        return max(0.0, self._attentive_s() - self._last_seen.get(node_id, self._last_return))
 
 
 def _superseded(node_id: str) -> RefusedError:

@@ -44,6 +44,22 @@ def test_a_node_nobody_heard_of_has_the_whole_patience_of_a_new_leader(sessions:
     assert sessions.silence_s("n9") == 0
 
 
+def test_who_has_not_come_yet_is_not_judged_while_others_come(sessions: Sessions, clock: Clock) -> None:
+    for number in range(10):
+        clock.now += 2
+        session = sessions.open(f"n{number}", 1)
+        assert sessions.silence_s("n99") == 0
+    clock.now += 2
+    sessions.heard("n9", session.id)
+    sessions.open("n9", 1)
+    assert sessions.silence_s("n99") == 2, "one that was here already does not come again"
+    assert sessions.silence_s("n0") == 20
+    for number in range(100, 110):
+        clock.now += 2
+        sessions.open(f"n{number}", 1)
+    assert sessions.silence_s("n99") == pytest.approx(12), "nor does a stream of new nodes put it off for ever"
+
+
 def test_time_in_which_the_leader_itself_was_frozen_does_not_count(sessions: Sessions, clock: Clock) -> None:
     sessions.open("n1", 1)
     for _ in range(5):
