@@ -25,7 +25,7 @@ from swarm_api.types_pb2 import NodeAvailability
 
 from swarm_worker import joining, quorum, rejoining
 from swarm_worker.address_watch import AddressWatch, Place, address_towards, is_here, other_managers
-from swarm_worker.addresses import check_local, local_address_towards, split, with_port
+from swarm_worker.addresses import check_local, is_on_this_machine, local_address_towards, split, with_port
 from swarm_worker.config import Config
 from swarm_worker.errors import ManagerError, NodeStateError, StateError, WorkerError
 from swarm_worker.files import TaskFiles
@@ -361,6 +361,13 @@ class Node:
     # ----------------------------------------------------------------------------------------- at work
 
     def _begin(self, identity: NodeIdentity) -> None:
+        address = identity.node.advertise_address
+        if not is_on_this_machine(address):
+            log.warning(
+                "this machine does not have the address that others know it by; unless something else forwards it, run "
+                "'swarm-cli rejoin --advertise-address NEW'",
+                address=address,
+            )
         self.member = Member(self._config, self._store, identity, self._engine)
         self._running = asyncio.get_running_loop().create_task(self._keep_working(self.member))
 
