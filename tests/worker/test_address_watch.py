@@ -12,22 +12,16 @@ from swarm_worker import address_watch, node
 from swarm_worker.address_watch import GRACE_S, AddressWatch, Place, address_towards, is_here
 from swarm_worker.storage import NodeFile, NodeStore
 
-from tests.worker.fake_ca import FakeCa
 from tests.worker.test_node import Cluster, Machine, cluster, machine
+from tests.worker.test_rejoining import files, make_node
 from tests.worker.waiting import until
 
 __all__ = ["cluster"]  # a fixture
 HERE, ELSEWHERE = "127.0.0.1:7777", "192.0.2.9:7777"  # nobody has the second
 
 
-def make_node(folder: Path, ca: FakeCa, address: str, *managers: str, listen: str = "") -> None:
-    store = NodeStore(folder / "state")
-    ca.credentials("node7", ROLE_WORKER).save(store.node_dir)
-    store.save_node(NodeFile("node7", "cluster1", ROLE_WORKER, address, listen, managers))
-
-
 def known(folder: Path) -> NodeFile:
-    found = NodeStore(folder / "state").load_node()
+    found = files(folder)[0]
     assert found is not None
     return found
 
@@ -86,7 +80,7 @@ def test_the_new_address_is_the_one_that_leads_to_the_managers_and_keeps_the_por
 
 
 async def test_a_node_goes_on_at_its_new_address_by_itself(tmp_path: Path, cluster: Cluster, hasty: None) -> None:
-    make_node(tmp_path, cluster.ca, ELSEWHERE, cluster.address)
+    make_node(tmp_path, cluster.ca, cluster.address, address=ELSEWHERE, listen="")
     async with watched(tmp_path) as this:
         waiting = await this.status()
         assert (waiting.node_id, waiting.connected) == ("node7", False)
@@ -100,11 +94,10 @@ async def test_a_node_goes_on_at_its_new_address_by_itself(tmp_path: Path, clust
 async def test_where_no_manager_answers_it_stays_where_it_is_known(
     tmp_path: Path, cluster: Cluster, hasty: None
 ) -> None:
-    make_node(tmp_path, cluster.ca, ELSEWHERE, "127.0.0.1:1")
+    make_node(tmp_path, cluster.ca, "127.0.0.1:1", address=ELSEWHERE, listen="")
     async with watched(tmp_path) as this:
         await until(lambda: this.node.member is not None)
         assert known(tmp_path).advertise_address == ELSEWHERE
-        NodeStore(tmp_path / "state").save_node(known(tmp_path).with_managers((cluster.address,)))
         member = this.node.member
         assert member is not None
         member.identity.learn_managers((cluster.address,))
@@ -114,7 +107,7 @@ async def test_where_no_manager_answers_it_stays_where_it_is_known(
 async def test_a_node_whose_address_comes_late_begins_then(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_node(tmp_path, cluster.ca, HERE, cluster.address)
+    make_node(tmp_path, cluster.ca, cluster.address, address=HERE, listen="")
     monkeypatch.setattr(node, "LOOK_S", 0.05)
     monkeypatch.setattr(address_watch, "is_on_this_machine", lambda _address: False)
     monkeypatch.setattr(node, "is_here", lambda _node: False)
@@ -127,7 +120,7 @@ async def test_a_node_whose_address_comes_late_begins_then(
 
 
 async def test_a_node_that_waits_for_its_address_can_leave(tmp_path: Path, cluster: Cluster) -> None:
-    make_node(tmp_path, cluster.ca, ELSEWHERE, cluster.address)
+    make_node(tmp_path, cluster.ca, cluster.address, address=ELSEWHERE, listen="")
     async with watched(tmp_path) as this:
         await this.control.Leave(LeaveRequest(force=True), timeout=20)
         assert this.node.member is None

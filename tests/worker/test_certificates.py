@@ -41,8 +41,7 @@ async def renewing(
 
 async def test_a_certificate_is_renewed_well_before_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certificates, "LEAST_S", 0.01)
-    ca = FakeCa(validity=timedelta(days=90))
-    async with renewing(tmp_path, ca, age=timedelta(days=80)) as (identity, _, renewed):
+    async with renewing(tmp_path, FakeCa(), age=timedelta(days=80)) as (identity, _, renewed):
         before = identity.credentials
         await asyncio.wait_for(renewed.acquire(), 10)
         assert identity.credentials.certificate_pem != before.certificate_pem

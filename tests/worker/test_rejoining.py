@@ -20,11 +20,19 @@ __all__ = ["cluster"]  # a fixture
 LONG_AGO = timedelta(days=100)
 
 
-def make_node(folder: Path, ca: FakeCa, *managers: str, role: str = ROLE_WORKER, age: timedelta = timedelta(0)) -> None:
+def make_node(
+    folder: Path,
+    ca: FakeCa,
+    *managers: str,
+    role: str = ROLE_WORKER,
+    age: timedelta = timedelta(0),
+    address: str = "127.0.0.1:7777",
+    listen: str = "127.0.0.1:7778",
+) -> None:
     """Files of a node that was one before this test."""
     store = NodeStore(folder / "state")
     ca.credentials("node7", role, age).save(store.node_dir)
-    store.save_node(NodeFile("node7", "cluster1", role, "127.0.0.1:7777", "127.0.0.1:7778", managers))
+    store.save_node(NodeFile("node7", "cluster1", role, address, listen, managers))
 
 
 def files(folder: Path) -> tuple[NodeFile | None, NodeCredentials]:

@@ -174,11 +174,16 @@ async def test_a_missed_message_leads_to_a_new_session(tmp_path: Path) -> None:
         assert leader.requests[0].boot_id == leader.requests[1].boot_id != 0
 
 
-async def test_a_forgotten_session_is_opened_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [("known", False), ("ends_heartbeats", True)],
+    ids=["it is not known any more", "its heartbeats ended between two, as when the leader dies"],
+)
+async def test_a_session_that_is_over_is_opened_anew(tmp_path: Path, change: str, *, value: bool) -> None:
     leader = FakeLeader()
     async with served(leader) as address, node(tmp_path, address):
         await leader.until(lambda: leader.heartbeats > 0)
-        leader.known = False
+        setattr(leader, change, value)
         await leader.until(lambda: len(leader.requests) > 1)
 
 
@@ -233,15 +238,6 @@ async def test_a_leader_that_is_late_for_too_long_is_left_whatever_the_others_sa
     async with a_leader_that_is_late(tmp_path) as (leader, follower):
         await leader.until(lambda: len(leader.requests) > 1)
         assert follower.asked_who_leads > 1
-
-
-async def test_heartbeats_that_ended_between_two_lead_to_a_new_session(tmp_path: Path) -> None:
-    """As they do when the leader dies: which of the session's calls notices first is chance."""
-    leader = FakeLeader()
-    async with served(leader) as address, node(tmp_path, address):
-        await leader.until(lambda: leader.heartbeats > 0)
-        leader.ends_heartbeats = True
-        await leader.until(lambda: len(leader.requests) > 1)
 
 
 @pytest.mark.usefixtures("impatient")

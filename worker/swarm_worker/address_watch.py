@@ -11,10 +11,9 @@ into its cluster at the address it has now (`Node.watch_address`), provided that
 
 import contextlib
 import enum
-import ipaddress
 from collections.abc import Callable
 
-from swarm_worker.addresses import is_on_this_machine, local_address_towards, split, with_port
+from swarm_worker.addresses import is_ip, is_on_this_machine, local_address_towards, split, with_port
 from swarm_worker.errors import JoinError
 from swarm_worker.storage import NodeFile
 
@@ -53,7 +52,7 @@ class AddressWatch:
 def is_here(node: NodeFile) -> bool:
     """Whether the others reach this machine by the node's address, as far as can be told from here."""
     host = split(node.advertise_address)[0]
-    is_name = not _is_ip(host)
+    is_name = not is_ip(host)
     may_be_forwarded = bool(node.listen_address) and split(node.listen_address)[0] != host
     return is_name or may_be_forwarded or is_on_this_machine(node.advertise_address)
 
@@ -71,11 +70,3 @@ def address_towards(node: NodeFile, managers: tuple[str, ...]) -> str | None:
             found = local_address_towards(*split(manager))
             return with_port(f"[{found}]:{port}", "advertise address")
     return None
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -76,6 +76,15 @@ def check_local(address: str, *, may_be_forwarded: bool) -> None:
         )
 
 
+def is_ip(host: str) -> bool:
+    """Whether this is an IP address, not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_v6(text: str) -> bool:
     try:
         return ipaddress.ip_address(text).version == 6

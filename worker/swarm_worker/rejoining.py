@@ -11,7 +11,6 @@
 """
 
 import asyncio
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -24,7 +23,7 @@ from swarm_api.node_pb2 import RejoinRequest
 from swarm_api.reach import Finding, diagnose
 from swarm_api.reissue import prove
 
-from swarm_worker.addresses import check_local, split, with_port
+from swarm_worker.addresses import check_local, is_ip, split, with_port
 from swarm_worker.errors import JoinError, NodeStateError
 from swarm_worker.identity import NodeIdentity
 from swarm_worker.joining import CONNECT_S, ISSUE_S, NotTriedError, ask_with_token
@@ -91,10 +90,8 @@ def _at_address(node: NodeFile, request: RejoinRequest) -> NodeFile:
 
 def _check_is_ip(address: str) -> None:
     host = split(address)[0]
-    try:
-        ipaddress.ip_address(host)
-    except ValueError as error:
-        raise JoinError(f"--advertise-address needs an IP address, not the name {host!r}.") from error
+    if not is_ip(host):
+        raise JoinError(f"--advertise-address needs an IP address, not the name {host!r}.")
 
 
 async def _check_managers(identity: NodeIdentity, addresses: Sequence[str]) -> None:

@@ -20,7 +20,6 @@ from swarm_worker.net.zones import NetworkZone, Zones
 from tests.ports import free_port
 
 GATEWAY, ASKER = "127.0.53.1", "127.0.53.7"
-
 MANY = [f"127.0.53.{number}" for number in range(10, 110)]
 ZONE = NetworkZone(GATEWAY, "127.0.53.0/24", {"web": ["127.0.53.100"], "two": MANY[:2], "many": MANY})
 
